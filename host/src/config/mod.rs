@@ -1,0 +1,3 @@
+//! Configuration: the Collector's YAML shape, read with positions, checked whole, every error at once.
+
+pub mod model;

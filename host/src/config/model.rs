@@ -1,0 +1,285 @@
+//! A configuration that is valid by construction: every name resolves, every value is in range.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::pipeline::stage::OnFault;
+use crate::signal::Signal;
+
+/// What the engine runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Receivers that some pipeline uses.
+    pub receivers: Vec<Receiver>,
+    /// Guest stages that some pipeline uses, each once, whatever the number of pipelines.
+    pub stages: Vec<Stage>,
+    /// Exporters that some pipeline uses.
+    pub exporters: Vec<Exporter>,
+    /// Pipelines, in file order.
+    pub pipelines: Vec<Pipeline>,
+    /// The strictest `memory_limiter` of the file.
+    pub memory: MemoryLimit,
+    /// `service.telemetry.metrics`: where `/metrics` is served; None = off.
+    pub metrics_address: Option<SocketAddr>,
+    /// `service.telemetry.logs.level`.
+    pub log_level: tracing::Level,
+    /// Where the admin API listens.
+    pub admin_address: SocketAddr,
+}
+
+/// An `otlp` receiver.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receiver {
+    /// `otlp` or `otlp/name`.
+    pub name: String,
+    /// OTLP/gRPC, if its key is present.
+    pub grpc: Option<GrpcServer>,
+    /// OTLP/HTTP, if its key is present.
+    pub http: Option<HttpServer>,
+}
+
+/// `protocols.grpc`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrpcServer {
+    /// Where to listen.
+    pub endpoint: SocketAddr,
+    /// Largest message, after decompression.
+    pub message_bytes_max: u64,
+}
+
+/// `protocols.http`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpServer {
+    /// Where to listen.
+    pub endpoint: SocketAddr,
+    /// Largest body, after decompression.
+    pub body_bytes_max: u64,
+    /// `cors.allowed_origins`: empty = no CORS.
+    pub cors_allowed_origins: Vec<String>,
+    /// `cors.allowed_headers`.
+    pub cors_allowed_headers: Vec<String>,
+    /// `cors.max_age`.
+    pub cors_max_age: Option<Duration>,
+}
+
+/// A Wasm stage: a bundled processor or a user's component.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stage {
+    /// `filter/traces`, `wasm/mine`.
+    pub name: String,
+    /// What judges.
+    pub component: Component,
+    /// What `configure` gets: JSON text.
+    pub config: String,
+    /// Bounds of an instance.
+    pub limits: StageLimits,
+    /// Only where the file says so; else what the component imports decides.
+    pub on_fault: Option<OnFault>,
+    /// Line of the stage in its file, for messages.
+    pub line: u32,
+}
+
+/// Where a component comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Component {
+    /// Ships inside the binary: the processor's type, such as `filter`.
+    Bundled(String),
+    /// A file, relative paths already resolved against the file that names it.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// `sha256`: optional pin, lower-case hex.
+        sha256: Option<String>,
+    },
+}
+
+/// `limits` of a stage (DESIGN: memory 64 MiB, deadline 50 ms + 20 us per row).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StageLimits {
+    /// `memory_mib`, in bytes.
+    pub memory_bytes_max: u64,
+    /// `deadline`: of one call, before the allowance per row.
+    pub deadline: Duration,
+    /// `output_mib`, in bytes: what one call may hand to the host.
+    pub output_bytes_max: u64,
+}
+
+/// An exporter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exporter {
+    /// `otlp/backend`.
+    pub name: String,
+    /// What it is.
+    pub kind: ExporterKind,
+    /// `sending_queue`.
+    pub queue: Queue,
+    /// `retry_on_failure`.
+    pub retry: Retry,
+}
+
+/// Kinds of exporter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExporterKind {
+    /// `otlp`, `otlp_grpc`.
+    OtlpGrpc(Client),
+    /// `otlphttp`, `otlp_http`.
+    OtlpHttp {
+        /// Common keys; the endpoint without a signal's path.
+        client: Client,
+        /// `traces_endpoint` and so on: full URLs, by signal.
+        endpoints: Vec<(Signal, String)>,
+    },
+    /// `debug` (old name `logging`).
+    Debug {
+        /// How much is printed.
+        verbosity: Verbosity,
+    },
+}
+
+/// How much `debug` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// A line of counts per batch.
+    Basic,
+    /// A line per item.
+    Normal,
+    /// Everything.
+    Detailed,
+}
+
+/// What OTLP exporters have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Client {
+    /// `http://host:port` or `https://host:port`, scheme resolved from `endpoint` and `tls.insecure`.
+    pub endpoint: String,
+    /// `tls`.
+    pub tls: TlsClient,
+    /// `compression`; gzip unless `none`.
+    pub compression: Compression,
+    /// `headers`, names in lower case.
+    pub headers: Vec<(String, Secret)>,
+    /// `timeout` of one try.
+    pub timeout: Duration,
+}
+
+/// `tls` of an exporter.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TlsClient {
+    /// `ca_file`; None = the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// `server_name_override`.
+    pub server_name: Option<String>,
+}
+
+/// `compression`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// `none` or empty.
+    None,
+    /// `gzip`.
+    Gzip,
+}
+
+/// `sending_queue`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queue {
+    /// `enabled`: off = each request is sent at once and answered with the result.
+    pub enabled: bool,
+    /// `queue_size`, in requests.
+    pub requests_max: usize,
+    /// `num_consumers`: requests in flight.
+    pub consumers: usize,
+    /// `block_on_overflow`: wait for a place instead of refusing.
+    pub block_on_overflow: bool,
+    /// `wait_for_result`: senders are answered with the exporter's result.
+    pub wait_for_result: bool,
+}
+
+/// `retry_on_failure`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// `enabled`: off = one try.
+    pub enabled: bool,
+    /// `initial_interval`.
+    pub initial_interval: Duration,
+    /// `max_interval`.
+    pub max_interval: Duration,
+    /// `max_elapsed_time`; None (0 in the file) = for ever.
+    pub max_elapsed: Option<Duration>,
+    /// `multiplier`.
+    pub multiplier: f64,
+    /// `randomization_factor`.
+    pub randomization: f64,
+}
+
+/// A pipeline of one signal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pipeline {
+    /// `traces`, `traces/lab`.
+    pub name: String,
+    /// Its signal.
+    pub signal: Signal,
+    /// Names of receivers.
+    pub receivers: Vec<String>,
+    /// What happens in between, in order. `memory_limiter` is not in it: its keys feed [`Config::memory`].
+    pub steps: Vec<Step>,
+    /// Names of exporters.
+    pub exporters: Vec<String>,
+}
+
+/// A processor in a pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Name of a [`Stage`].
+    Guest(String),
+    /// `batch`.
+    Merge(Arc<Merge>),
+}
+
+/// `batch`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Merge {
+    /// `batch`, `batch/name`.
+    pub name: String,
+    /// `send_batch_size`, in spans, data points or log records.
+    pub items: u64,
+    /// `send_batch_max_size`; None (0 in the file) = no bound.
+    pub items_max: Option<u64>,
+    /// `timeout`; zero = pass straight on.
+    pub timeout: Duration,
+}
+
+/// The process's byte budget as the file asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// No `memory_limiter`: 80 % of the cgroup's limit, else 50 % of the memory available at start.
+    Auto,
+    /// `limit_mib` less `spike_limit_mib`, in bytes.
+    Bytes(u64),
+    /// `limit_percentage` less `spike_limit_percentage`.
+    Percent(u8),
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, for the wire only.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}

@@ -1,0 +1,17 @@
+//! Sluicebox: a WebAssembly-programmable telemetry processing engine.
+//!
+//! The modules stand in the order in which data flows; ARCHITECTURE.md tells the rest.
+
+pub mod admin;
+pub mod batch;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod export;
+pub mod observe;
+pub mod pipeline;
+pub mod receive;
+pub mod wasm;
+
+pub mod memory;
+pub mod signal;

@@ -1,0 +1,181 @@
+//! What a sender is told, and when: each request's acknowledgement travels with its rows.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+/// What a sender is told of its request, before a protocol words it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it was taken over. A warning goes out as `partial_success` with zero rejected (OTLP specification, "Partial Success").
+    Accepted {
+        /// What the sender should know although nothing was refused.
+        warning: Option<String>,
+    },
+    /// Some items were refused for good; the rest was taken over.
+    Partial {
+        /// Spans, data points or log records refused.
+        rejected: u64,
+        /// Why, without any telemetry.
+        message: String,
+    },
+    /// Nothing was taken over: send it again later.
+    Retry {
+        /// When; None leaves it to the sender's backoff.
+        after: Option<Duration>,
+        /// Why, without any telemetry.
+        message: String,
+    },
+    /// Nothing was taken over, and sending it again will not help.
+    Refused {
+        /// Why, without any telemetry.
+        message: String,
+    },
+}
+
+impl Outcome {
+    /// Taken over whole, nothing to say.
+    pub const ACCEPTED: Outcome = Outcome::Accepted { warning: None };
+
+    /// Of two parts of one request, what the sender is told of the whole: a retry is worse than a refusal (at least once),
+    /// a refusal worse than a part of it.
+    #[must_use]
+    pub fn worse(self, other: Outcome) -> Outcome {
+        match (self, other) {
+            (Outcome::Partial { rejected: a, message }, Outcome::Partial { rejected: b, .. }) => {
+                Outcome::Partial { rejected: a.saturating_add(b), message }
+            }
+            (Outcome::Accepted { warning: a }, Outcome::Accepted { warning: b }) => {
+                Outcome::Accepted { warning: a.or(b) }
+            }
+            (a, b) if a.rank() >= b.rank() => a,
+            (_, b) => b,
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Outcome::Accepted { .. } => 0,
+            Outcome::Partial { .. } => 1,
+            Outcome::Refused { .. } => 2,
+            Outcome::Retry { .. } => 3,
+        }
+    }
+}
+
+/// A part of the promise to answer a request. The request is answered when all parts are settled, with the worst of them.
+/// A part that is dropped unsettled counts as a retry: nothing is acknowledged by accident.
+#[derive(Debug)]
+pub struct Ack {
+    shared: Arc<Shared>,
+    settled: bool,
+}
+
+/// Resolves to the answer when all parts of an [`Ack`] are settled.
+#[derive(Debug)]
+pub struct Answer(oneshot::Receiver<Outcome>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    open: u32,
+    worst: Outcome,
+    sender: Option<oneshot::Sender<Outcome>>,
+}
+
+/// A new promise and what resolves when it is kept.
+pub fn promise() -> (Ack, Answer) {
+    let (sender, receiver) = oneshot::channel();
+    let state = State { open: 1, worst: Outcome::ACCEPTED, sender: Some(sender) };
+    let shared = Arc::new(Shared { state: Mutex::new(state) });
+    (Ack { shared, settled: false }, Answer(receiver))
+}
+
+impl Ack {
+    /// Another part of the same promise.
+    #[must_use]
+    pub fn split(&self) -> Ack {
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.open += 1;
+        Ack { shared: Arc::clone(&self.shared), settled: false }
+    }
+
+    /// Settles this part.
+    pub fn settle(mut self, outcome: Outcome) {
+        self.finish(outcome);
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        self.settled = true;
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let worst = std::mem::replace(&mut state.worst, Outcome::ACCEPTED);
+        state.worst = worst.worse(outcome);
+        state.open -= 1;
+        if state.open == 0
+            && let Some(sender) = state.sender.take()
+        {
+            let answer = std::mem::replace(&mut state.worst, Outcome::ACCEPTED);
+            // The sender may have hung up; its answer then interests nobody.
+            let _gone = sender.send(answer);
+        }
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.finish(Outcome::Retry {
+                after: None,
+                message: "the request was abandoned inside the engine".to_owned(),
+            });
+        }
+    }
+}
+
+impl Future for Answer {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        Pin::new(&mut self.0).poll(cx).map(|answer| {
+            answer.unwrap_or_else(|_| Outcome::Retry { after: None, message: "the engine is stopping".to_owned() })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retry() -> Outcome {
+        Outcome::Retry { after: None, message: "full".to_owned() }
+    }
+
+    #[tokio::test]
+    async fn answered_when_all_parts_are_settled_with_the_worst() {
+        let (ack, answer) = promise();
+        let other = ack.split();
+        ack.settle(Outcome::Partial { rejected: 2, message: "two".to_owned() });
+        other.settle(Outcome::Partial { rejected: 3, message: "three".to_owned() });
+        assert_eq!(answer.await, Outcome::Partial { rejected: 5, message: "two".to_owned() });
+
+        let (ack, answer) = promise();
+        ack.split().settle(retry());
+        ack.settle(Outcome::Refused { message: "bad".to_owned() });
+        assert_eq!(answer.await, retry());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_part_is_a_retry() {
+        let (ack, answer) = promise();
+        drop(ack.split());
+        ack.settle(Outcome::ACCEPTED);
+        assert!(matches!(answer.await, Outcome::Retry { .. }));
+    }
+}

@@ -1,0 +1,115 @@
+//! What the pipeline knows of a stage: a generation of it, instances that judge batches, and faults.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::batch::{Batch, RowSet};
+
+/// One configured component, ready to judge. Replaced as a whole by a newer generation; never changed.
+pub trait Generation: Send + Sync + fmt::Debug {
+    /// The stage's name as in the config, such as `filter/traces`.
+    fn stage(&self) -> &str;
+    /// Counts from 1 for each stage.
+    fn number(&self) -> u64;
+    /// SHA-256 of the component's bytes, in hex.
+    fn digest(&self) -> &str;
+    /// What happens to a batch when an instance faults.
+    fn on_fault(&self) -> OnFault;
+    /// Names that drops are accounted to, opened while configuring, in order.
+    fn rules(&self) -> &[String];
+    /// An instance for one worker thread: one that was prepared before the commit, else a new one.
+    fn instance(&self) -> Result<Box<dyn Instance>, Fault>;
+}
+
+/// A live instance, owned by one worker thread.
+pub trait Instance: Send {
+    /// Judges the item rows `items` of the batch, at most one guest call. The batch always comes back, unchanged: effects are
+    /// applied by the caller, and only if the call succeeded. After a fault the instance must not be called again.
+    fn call(&mut self, batch: Batch, items: Range<u32>) -> (Batch, Result<Effects, Fault>);
+    /// Bytes of guest memory now.
+    fn memory_bytes(&self) -> u64;
+    /// True once the instance should be replaced at the next batch boundary although it did not fault (75 % of its memory).
+    fn wants_recycling(&self) -> bool;
+}
+
+/// What a call asks for, valid for the slice it was shown.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// In call order; the first rule that drops a row is accounted for it.
+    pub drops: Vec<RuleDrop>,
+}
+
+/// Rows to drop, and why.
+#[derive(Debug)]
+pub struct RuleDrop {
+    /// Rows of the slice that was shown.
+    pub rows: RowSet,
+    /// Index into [`Generation::rules`].
+    pub rule: u16,
+}
+
+/// What happens to a batch that a faulting stage did not judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFault {
+    /// It goes on unchanged, counted.
+    Pass,
+    /// The sender is told to retry.
+    Reject,
+}
+
+/// A failed guest call.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{kind}: {message}")]
+pub struct Fault {
+    /// Its class, for counters and for what to do next.
+    pub kind: FaultKind,
+    /// For the operator; never holds telemetry.
+    pub message: String,
+}
+
+/// Classes of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// The guest trapped.
+    Trap,
+    /// The guest was stopped at its deadline.
+    Deadline,
+    /// The guest asked for more memory than it may have.
+    Memory,
+    /// The guest made too many host calls, or moved too many bytes in them.
+    HostCallBudget,
+    /// The guest answered something that cannot be right.
+    BadOutput,
+    /// The guest returned an error.
+    ReturnedError,
+}
+
+impl FaultKind {
+    /// Every class.
+    pub const ALL: [FaultKind; 6] = [
+        FaultKind::Trap,
+        FaultKind::Deadline,
+        FaultKind::Memory,
+        FaultKind::HostCallBudget,
+        FaultKind::BadOutput,
+        FaultKind::ReturnedError,
+    ];
+
+    /// The name used in labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FaultKind::Trap => "trap",
+            FaultKind::Deadline => "deadline",
+            FaultKind::Memory => "memory",
+            FaultKind::HostCallBudget => "host_call_budget",
+            FaultKind::BadOutput => "bad_output",
+            FaultKind::ReturnedError => "returned_error",
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
