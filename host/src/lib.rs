@@ -14,4 +14,5 @@ pub mod receive;
 pub mod wasm;
 
 pub mod memory;
+pub mod otlp;
 pub mod signal;

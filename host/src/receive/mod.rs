@@ -1,10 +1,30 @@
 //! Receivers: sockets, OTLP's protocols, admission.
+//!
+//! [`Server::bind_grpc`] and [`Server::bind_http`] take the sockets, [`Server::serve`] starts to accept. A request's size is
+//! charged to the budget before its body is read, its bytes go to the [`Intake`] as they came (after decompression), and its
+//! sender is answered in the words of its protocol when the [`Answer`] resolves.
 
 use bytes::Bytes;
 
 use crate::memory::Charge;
 use crate::pipeline::ack::Answer;
 use crate::signal::Signal;
+
+mod accept;
+mod answer;
+mod body;
+mod cors;
+mod decompress;
+mod grpc;
+mod http;
+mod port_holder;
+mod requests;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+pub use server::{BindError, Handle, Limits, Server};
 
 /// Where receivers hand their requests: the pipelines that listen to one receiver.
 pub trait Intake: Send + Sync + 'static {
