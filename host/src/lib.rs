@@ -16,4 +16,5 @@ pub mod wasm;
 pub mod ack;
 pub mod engine;
 pub mod memory;
+pub mod otlp;
 pub mod signal;
