@@ -15,7 +15,7 @@ use crate::memory::limit::{self, Limit};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::assemble::{Assembly, assemble};
 use crate::pipeline::stages::Stages;
-use crate::receive::{self, Server};
+use crate::receive::{BindError, Handle, Limits, Server};
 use crate::wasm::{self, Bundled, Runtime};
 
 /// What the engine needs besides the configuration.
@@ -39,7 +39,7 @@ pub struct Engine {
     pub addresses: Vec<(String, SocketAddr)>,
     /// The process's byte budget and where it comes from.
     pub limit: Limit,
-    servers: Vec<receive::Serving>,
+    servers: Vec<Handle>,
     own_servers: Vec<tokio::task::JoinHandle<()>>,
     exporters: Vec<Arc<Exporter>>,
     workers: Vec<JoinHandle<()>>,
@@ -50,7 +50,7 @@ pub struct Engine {
 pub enum StartError {
     /// A receiver's port.
     #[error("a receiver cannot listen")]
-    Bind(#[source] receive::BindError),
+    Bind(#[source] BindError),
     /// An own port.
     #[error("cannot listen on {address} for {what}")]
     BindOwn {
@@ -89,7 +89,7 @@ impl Engine {
         let metrics = Arc::new(Metrics::new());
         let limit = limit::of(&config.memory);
         let budget = Budget::new(limit.bytes);
-        let receivers = bind_receivers(&config).await?;
+        let receivers = bind_receivers(&config)?;
         let own = OwnPorts::bind(&config).await?;
 
         let workers = surroundings.workers;
@@ -108,7 +108,7 @@ impl Engine {
         let Assembly { inlets, workers, .. } = assembly;
         let serve = |(receiver, server): (usize, Server)| {
             let intake = Arc::clone(&inlets[receiver]);
-            server.serve(intake, Arc::clone(&budget), Arc::clone(&metrics))
+            server.serve(intake, Arc::clone(&budget), &metrics)
         };
         let servers = receivers.into_iter().map(serve).collect();
         let own_servers = own.serve(&control, &metrics, &budget, surroundings.state.as_deref());
@@ -117,7 +117,8 @@ impl Engine {
 
     /// Lets no more requests in, waits for those inside, empties the queues; all of it before `deadline`.
     pub async fn stop(self, deadline: Instant) {
-        futures_util::future::join_all(self.servers.into_iter().map(|server| server.shutdown(deadline))).await;
+        let patience = deadline.saturating_duration_since(Instant::now());
+        futures_util::future::join_all(self.servers.into_iter().map(|server| server.shutdown(patience))).await;
         // The inlets are gone with the servers, the pipelines with the inlets: workers finish what is queued and end.
         let workers = tokio::task::spawn_blocking(move || {
             for worker in self.workers {
@@ -135,14 +136,14 @@ impl Engine {
     }
 }
 
-async fn bind_receivers(config: &Config) -> Result<Vec<(usize, Server)>, StartError> {
+fn bind_receivers(config: &Config) -> Result<Vec<(usize, Server)>, StartError> {
     let mut servers = Vec::new();
     for (number, receiver) in config.receivers.iter().enumerate() {
         if let Some(grpc) = &receiver.grpc {
-            servers.push((number, Server::bind_grpc(&receiver.name, grpc).await.map_err(StartError::Bind)?));
+            servers.push((number, Server::bind_grpc(&receiver.name, grpc, Limits::default()).map_err(StartError::Bind)?));
         }
         if let Some(http) = &receiver.http {
-            servers.push((number, Server::bind_http(&receiver.name, http).await.map_err(StartError::Bind)?));
+            servers.push((number, Server::bind_http(&receiver.name, http, Limits::default()).map_err(StartError::Bind)?));
         }
     }
     Ok(servers)

@@ -62,6 +62,15 @@ struct CompileArgs {
     arguments: Vec<String>,
 }
 
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Human,
+    /// For programs.
+    Json,
+}
+
 /// The configuration to use.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigArg {

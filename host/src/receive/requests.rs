@@ -6,7 +6,8 @@ use prometheus_client::metrics::counter::Counter as PromCounter;
 
 use super::body::ReadError;
 use super::server::Limits;
-use super::{Answer, Intake};
+use crate::ack::Answer;
+use crate::pipeline::intake::Intake;
 use crate::memory::Budget;
 use crate::observe::metrics::{Counter, Metrics};
 use crate::ack::Outcome;

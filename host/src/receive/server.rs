@@ -19,7 +19,8 @@ use super::accept::{Speak, accept, stopped};
 use super::cors::Cors;
 use super::port_holder::port_holder;
 use super::requests::Requests;
-use super::{Intake, grpc, http as otlp_http};
+use super::{grpc, http as otlp_http};
+use crate::pipeline::intake::Intake;
 use crate::config::model::{GrpcServer, HttpServer};
 use crate::memory::Budget;
 use crate::observe::metrics::Metrics;
@@ -126,6 +127,15 @@ impl Server {
     /// Where it listens; the port is the real one where the configuration says 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// What it is, for people: `otlp gRPC`.
+    pub fn description(&self) -> String {
+        let protocol = match self.protocol {
+            Protocol::Grpc(_) => "gRPC",
+            Protocol::Http(_) => "HTTP",
+        };
+        format!("{} {protocol}", self.receiver)
     }
 
     /// Starts to accept, on the current tokio runtime.
