@@ -18,6 +18,9 @@ use crate::account::Metrics;
 const START_BOUND: Duration = Duration::from_secs(120);
 const STOP_BOUND: Duration = Duration::from_secs(20);
 
+/// Goes under `service:` of a config, in flow style: own metrics on `$METRICS`, few log lines.
+pub const TELEMETRY: &str = "telemetry: { logs: { level: warn }, metrics: { address: \"$METRICS\" } }";
+
 /// Free addresses on loopback.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
