@@ -1,1 +1,12 @@
-//! .
+//! Actors for tests and benchmarks of the whole engine: what sends, what receives, what runs the engine, what checks.
+//!
+//! They know OTLP and the engine's public surfaces, nothing of its inside: the walker in [`scan`] is their own, so that
+//! the engine's reading of the bytes is judged by another's.
+
+pub mod account;
+pub mod client;
+pub mod engine;
+pub mod generate;
+pub mod scan;
+pub mod seen;
+pub mod sink;

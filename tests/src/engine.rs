@@ -1,0 +1,252 @@
+//! A real `sluicebox` process under test.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::account::Metrics;
+
+/// Compiling components may take as long.
+const START_BOUND: Duration = Duration::from_secs(120);
+const STOP_BOUND: Duration = Duration::from_secs(20);
+
+/// Goes under `service:` of a config, in flow style: own metrics on `$METRICS`, few log lines.
+pub const TELEMETRY: &str = "telemetry: { logs: { level: warn }, metrics: { address: \"$METRICS\" } }";
+
+/// Free addresses on loopback.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// OTLP/gRPC.
+    pub grpc: SocketAddr,
+    /// OTLP/HTTP.
+    pub http: SocketAddr,
+    /// `/metrics`.
+    pub metrics: SocketAddr,
+    /// Admin API.
+    pub admin: SocketAddr,
+}
+
+impl Addresses {
+    /// Ports that were free a moment ago.
+    pub fn free() -> Result<Self> {
+        // All are held before any is given back, so that they differ.
+        let held = (0..4).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
+        let address = |n: usize| held[n].local_addr();
+        Ok(Self { grpc: address(0)?, http: address(1)?, metrics: address(2)?, admin: address(3)? })
+    }
+
+    /// Replaces `$GRPC`, `$HTTP`, `$METRICS` and `$ADMIN` (host:port) in a config.
+    pub fn fill(&self, config: &str) -> String {
+        config
+            .replace("$GRPC", &self.grpc.to_string())
+            .replace("$HTTP", &self.http.to_string())
+            .replace("$METRICS", &self.metrics.to_string())
+            .replace("$ADMIN", &self.admin.to_string())
+    }
+}
+
+/// A process and the directory of its config and output; both end when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    directory: tempfile::TempDir,
+}
+
+/// An engine that accepts.
+#[derive(Debug)]
+pub struct Engine {
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// Its process.
+    pub process: Process,
+}
+
+impl Engine {
+    /// Starts the engine on a config in which `$GRPC`, `$HTTP`, `$METRICS` and `$ADMIN` stand for free addresses.
+    pub async fn start(config: &str) -> Result<Self> {
+        Self::start_with(config, &[]).await
+    }
+
+    /// The same with further arguments, such as `--watch`.
+    pub async fn start_with(config: &str, arguments: &[&str]) -> Result<Self> {
+        let addresses = Addresses::free()?;
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("sluicebox.yaml");
+        fs::write(&file, addresses.fill(config))?;
+        let mut command = Command::new(binary()?);
+        command.arg("--config").arg(&file).args(arguments);
+        let mut engine = Self { addresses, process: Process::spawn(command, directory)? };
+        engine.until_ready().await?;
+        Ok(engine)
+    }
+
+    /// The config file, to be changed under `--watch`.
+    pub fn config_file(&self) -> PathBuf {
+        self.process.directory.path().join("sluicebox.yaml")
+    }
+
+    /// Own metrics now.
+    pub async fn metrics(&self) -> Result<Metrics> {
+        Metrics::parse(&get(self.addresses.metrics, "/metrics").await?)
+    }
+
+    /// Waits until nothing is held or queued (at most `bound`), then checks the account.
+    pub async fn settled_account(&self, bound: Duration) -> Result<Metrics> {
+        let end = Instant::now() + bound;
+        loop {
+            let metrics = self.metrics().await?;
+            let wrong = metrics.imbalances();
+            if metrics.at_rest() && wrong.is_empty() {
+                return Ok(metrics);
+            }
+            if Instant::now() >= end {
+                let wrong: Vec<_> = wrong.iter().map(ToString::to_string).collect();
+                bail!("the account does not hold (at rest: {}): {}", metrics.at_rest(), wrong.join("; "));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn until_ready(&mut self) -> Result<()> {
+        let bound = self.addresses;
+        self.process
+            .until(START_BOUND, "accept on its addresses", || {
+                [bound.grpc, bound.metrics].iter().all(|address| std::net::TcpStream::connect(address).is_ok())
+            })
+            .await
+    }
+}
+
+impl Process {
+    /// Spawns `command` with its output in files of `directory`.
+    pub fn spawn(mut command: Command, directory: tempfile::TempDir) -> Result<Self> {
+        command.stdin(Stdio::null());
+        command.stdout(fs::File::create(directory.path().join("stdout"))?);
+        command.stderr(fs::File::create(directory.path().join("stderr"))?);
+        let child = command.spawn().with_context(|| format!("start {}", command.get_program().display()))?;
+        Ok(Self { child, directory })
+    }
+
+    /// Waits until `ready`, the process's end or `bound`; the last two are errors that show what it wrote.
+    pub async fn until(&mut self, bound: Duration, what: &str, mut ready: impl FnMut() -> bool) -> Result<()> {
+        let end = Instant::now() + bound;
+        while !ready() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the process ended ({status}) before it could {what}:\n{}", self.stderr());
+            }
+            ensure!(Instant::now() < end, "the process did not {what} within {bound:?}:\n{}", self.stderr());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn stderr(&self) -> String {
+        read(&self.directory.path().join("stderr"))
+    }
+
+    /// What it wrote to stdout so far.
+    pub fn stdout(&self) -> String {
+        read(&self.directory.path().join("stdout"))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// True until it has ended.
+    pub fn alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// CPU time so far, user and system, of all its threads.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // proc_pid_stat(5): after the name in parentheses come fields 3 and on; utime is 14, stime is 15.
+        let (_, fields) = stat.rsplit_once(')').context("/proc stat")?;
+        let mut fields = fields.split_whitespace().skip(11);
+        let mut ticks = || -> Result<u64> { Ok(fields.next().context("/proc stat")?.parse()?) };
+        let total = ticks()? + ticks()?;
+        Ok(Duration::from_secs_f64(total as f64 / rustix::param::clock_ticks_per_second() as f64))
+    }
+
+    /// Resident memory, in bytes.
+    pub fn rss_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("/proc status")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+    }
+
+    /// Asks it to end (SIGTERM), makes it end after a bound (SIGKILL); its exit status.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::TERM);
+        let end = Instant::now() + STOP_BOUND;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.child.kill()?;
+        Ok(self.child.wait()?)
+    }
+
+    /// Sends a signal, if it still runs.
+    pub fn signal(&mut self, signal: Signal) {
+        // A child that was waited for has no pid of ours any more.
+        if self.alive()
+            && let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw)
+        {
+            // It may have ended since.
+            let _gone = kill_process(pid, signal);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.alive() {
+            // Ends at once: whoever wants a shutdown in order calls `stop`.
+            let _ended = self.child.kill();
+        }
+        let _ended = self.child.wait();
+    }
+}
+
+/// The engine: `SLUICEBOX_BIN`, else the workspace's release build.
+pub fn binary() -> Result<PathBuf> {
+    let file = match std::env::var_os("SLUICEBOX_BIN") {
+        Some(file) => PathBuf::from(file),
+        None => workspace().join("target/release/sluicebox"),
+    };
+    ensure!(file.is_file(), "{} is missing: run `make build` first", file.display());
+    Ok(file)
+}
+
+/// The root of the source tree.
+pub fn workspace() -> &'static Path {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests)
+}
+
+/// The body of a GET.
+pub async fn get(address: SocketAddr, path: &str) -> Result<String> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
+    let response = client.get(format!("http://{address}{path}").parse()?);
+    let response = tokio::time::timeout(Duration::from_secs(10), response).await??;
+    ensure!(response.status().is_success(), "GET {path}: {}", response.status());
+    Ok(String::from_utf8(response.into_body().collect().await?.to_bytes().to_vec())?)
+}
+
+fn read(file: &Path) -> String {
+    fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
