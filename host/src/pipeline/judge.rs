@@ -84,9 +84,9 @@ impl Bench {
             Err(_) => return self.judge_each(pipeline, enters, stages, parts),
         };
         if enters {
-            for (part, account) in parts.iter_mut().zip(batch.segment_accounts()) {
-                part.account = account;
-                part.request.count(account);
+            for (segment, part) in parts.iter_mut().enumerate() {
+                part.account = batch.account_of(batch.items_of(segment));
+                part.request.count(part.account);
             }
         }
         let account = batch.account();
