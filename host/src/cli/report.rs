@@ -79,5 +79,10 @@ pub fn chain(error: &dyn Error) -> String {
 }
 
 fn causes(error: &dyn Error) -> impl Iterator<Item = String> {
-    std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string)
+    let mut next = error.source();
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause.to_string())
+    })
 }

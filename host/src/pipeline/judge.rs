@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::ack::Outcome;
 use crate::batch::{Batch, Drops};
 use crate::config::model::OnFault;
 use crate::observe::metrics::{Counter, Metrics, StageMetrics};
