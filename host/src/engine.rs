@@ -16,7 +16,7 @@ use crate::observe::metrics::Metrics;
 use crate::pipeline::assemble::{Assembly, assemble};
 use crate::pipeline::stages::Stages;
 use crate::receive::{BindError, Handle, Limits, Server};
-use crate::wasm::{self, Bundled, Runtime};
+use crate::wasm::{self, Bundled, Compiler, Runtime, RuntimeOptions};
 
 /// What the engine needs besides the configuration.
 #[derive(Clone, Debug)]
@@ -93,8 +93,13 @@ impl Engine {
         let own = OwnPorts::bind(&config).await?;
 
         let workers = surroundings.workers;
-        let runtime = Runtime::new(surroundings.bundled, surroundings.cache.clone(), Arc::clone(&budget));
-        let runtime = Arc::new(runtime.map_err(StartError::Runtime)?);
+        let options = RuntimeOptions {
+            budget: Arc::clone(&budget),
+            bundled: surroundings.bundled,
+            compiler: Compiler::this_executable(),
+            cache_dir: surroundings.cache.clone(),
+        };
+        let runtime = Arc::new(Runtime::new(options).map_err(StartError::Runtime)?);
         let first = Control::first_generations(&runtime, &config, workers)
             .map_err(|(stage, source)| StartError::Stage { stage: Box::new(stage), source })?;
         let stages = Stages::new(first);

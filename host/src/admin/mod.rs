@@ -78,7 +78,7 @@ pub fn metrics_page(metrics: Arc<Metrics>, budget: Arc<Budget>) -> Router {
 /// The admin API, version 1. Without a token nothing can be changed through it.
 pub fn api(control: Arc<Control>, token: Option<String>) -> Router {
     let api = Api { control, token: token.map(Arc::from), uploads: Arc::default() };
-    let components = post(upload).layer(DefaultBodyLimit::max(wasm::COMPONENT_BYTES_MAX));
+    let components = post(upload).layer(DefaultBodyLimit::max(usize::try_from(wasm::COMPONENT_BYTES_MAX).unwrap_or(usize::MAX)));
     let changes = Router::new()
         .route("/v1/components", components)
         .route("/v1/swap", post(swap))

@@ -23,13 +23,16 @@ struct Args {
     /// Where the components go.
     #[arg(long)]
     out: PathBuf,
+    /// Also write `DIR/<name>.cwasm`: machine code for the baseline CPU.
+    #[arg(long)]
+    precompile: bool,
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 fn main() -> ExitCode {
     let args = Args::parse();
     for module in &args.modules {
-        match bundle(module, &args.out) {
+        match bundle(module, &args.out, args.precompile) {
             Ok(written) => println!("{written}"),
             Err(error) => {
                 eprintln!("error: {}: {error:#}", module.display());
@@ -40,13 +43,19 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn bundle(module: &Path, out: &Path) -> Result<String> {
+fn bundle(module: &Path, out: &Path, precompile: bool) -> Result<String> {
     let bytes = fs::read(module).context("cannot read the module")?;
     let component = encode(&bytes)?;
     let imports = contract_imports(&component)?;
     let path = out.join(module.file_name().context("not a file name")?);
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     fs::write(&path, &component).with_context(|| format!("cannot write {}", path.display()))?;
+    if precompile {
+        let code = sluicebox::wasm::precompile(&component, sluicebox::wasm::Cpu::Baseline);
+        let code = code.map_err(|error| anyhow::anyhow!("cannot be compiled: {error:#}"))?;
+        let path = path.with_extension("cwasm");
+        fs::write(&path, code).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     Ok(format!("{}: {} bytes, imports {}", path.display(), component.len(), imports.join(", ")))
 }
 

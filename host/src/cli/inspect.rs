@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::cli::{Output, exit, report};
 use crate::config::model::Component;
-use crate::wasm::{self, Bundled};
+use crate::memory::Budget;
+use crate::wasm::{Bundled, Compiler, Interface, Runtime, RuntimeOptions};
 
 /// Arguments of `inspect`.
 #[derive(Clone, Debug, Args)]
@@ -24,7 +25,13 @@ pub struct InspectArgs {
 
 /// Prints digest, size, role and imports.
 pub fn run(args: &InspectArgs, bundled: &'static [Bundled], out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let info = match wasm::describe(&component(&args.component, bundled), bundled) {
+    let options = RuntimeOptions {
+        budget: Budget::new(0),
+        bundled,
+        compiler: Compiler::this_executable(),
+        cache_dir: None,
+    };
+    let info = match Runtime::new(options)?.describe(&component(&args.component, bundled)) {
         Ok(info) => info,
         Err(error) => {
             writeln!(std::io::stderr(), "error[E0505]: {}: {}", args.component.display(), report::chain(&error))?;
@@ -32,17 +39,19 @@ pub fn run(args: &InspectArgs, bundled: &'static [Bundled], out: &mut dyn Write)
         }
     };
     if args.output == Output::Json {
-        let value = json!({ "digest": info.digest, "bytes": info.size_bytes, "role": info.role, "imports": info.imports });
+        let imports: Vec<_> = info.imports.iter().copied().map(Interface::as_str).collect();
+        let value =
+            json!({ "digest": info.digest, "bytes": info.bytes, "role": info.role.to_string(), "imports": imports });
         writeln!(out, "{value:#}")?;
         return Ok(ExitCode::SUCCESS);
     }
     writeln!(out, "component  {}", args.component.display())?;
     writeln!(out, "digest     sha256:{}", info.digest)?;
-    writeln!(out, "size       {} KiB", info.size_bytes.div_ceil(1024))?;
+    writeln!(out, "size       {} KiB", info.bytes.div_ceil(1024))?;
     writeln!(out, "role       {}", info.role)?;
     writeln!(out, "imports    what it may do; nothing else is linked:")?;
     for import in &info.imports {
-        writeln!(out, "  {import}")?;
+        writeln!(out, "  {}", import.as_str())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -54,12 +54,7 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Compile one component for this machine (started by the engine itself, with limits).
     #[command(hide = true)]
-    CompileComponent(CompileArgs),
-}
-
-#[derive(Debug, Args)]
-struct CompileArgs {
-    arguments: Vec<String>,
+    CompileComponent,
 }
 
 /// How results are printed.
@@ -99,7 +94,7 @@ pub fn main(bundled: &'static [Bundled]) -> ExitCode {
         Verb::Inspect(args) => inspect::run(&args, bundled, &mut out),
         Verb::Swap(args) => swap::run(&args, &mut out),
         Verb::Demo(args) => demo::run_blocking(args, &mut out),
-        Verb::CompileComponent(args) => return crate::wasm::compile::child_main(&args.arguments),
+        Verb::CompileComponent => return crate::wasm::compile_main(),
     };
     done.unwrap_or_else(|error| {
         tracing::error!("{error:#}");

@@ -121,7 +121,7 @@ impl Control {
         config
             .stages
             .iter()
-            .map(|stage| runtime.build_generation(&spec(stage, 1, workers)).map_err(|error| (stage.clone(), error)))
+            .map(|stage| runtime.build_generation(spec(stage, 1, workers)).map_err(|error| (stage.clone(), error)))
             .collect()
     }
 
@@ -230,12 +230,12 @@ impl Control {
 
     async fn build(&self, stage: Stage, number: u64) -> Result<Arc<dyn Generation>, wasm::BuildError> {
         let (runtime, workers) = (Arc::clone(&self.runtime), self.workers);
-        let building = tokio::task::spawn_blocking(move || runtime.build_generation(&spec(&stage, number, workers)));
-        building.await.unwrap_or_else(|panicked| Err(wasm::BuildError::abandoned(&panicked.to_string())))
+        let building = tokio::task::spawn_blocking(move || runtime.build_generation(spec(&stage, number, workers)));
+        building.await.unwrap_or_else(|panicked| Err(wasm::BuildError::Abandoned(panicked.to_string())))
     }
 
     fn failed(&self, stage: &str, serving: u64, source: wasm::BuildError) -> SwapError {
-        let error = SwapError::Build { stage: stage.to_owned(), step: source.step(), serving, source };
+        let error = SwapError::Build { stage: stage.to_owned(), step: source.step().as_str(), serving, source };
         self.metrics.swaps(stage, error.step()).inc();
         error
     }
@@ -260,8 +260,8 @@ async fn drained(old: &Weak<dyn Generation>, deadline: Instant) -> bool {
     true
 }
 
-fn spec(stage: &Stage, number: u64, workers: usize) -> wasm::Spec {
-    wasm::Spec {
+fn spec(stage: &Stage, number: u64, workers: usize) -> wasm::GenerationSpec {
+    wasm::GenerationSpec {
         stage: stage.name.clone(),
         number,
         component: stage.component.clone(),

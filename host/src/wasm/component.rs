@@ -16,7 +16,17 @@ const PACKAGE: &str = "sluicebox:telemetry";
 /// The contract's version that this host speaks.
 pub(super) const CONTRACT_VERSION: &str = "0.1.0";
 /// Largest component. JavaScript and Python components carry their interpreter: 12 to 20 MiB.
-pub(super) const COMPONENT_BYTES_MAX: u64 = 32 << 20;
+pub const COMPONENT_BYTES_MAX: u64 = 32 << 20;
+
+/// SHA-256 of a component's bytes, in hex.
+pub fn digest(wasm: &[u8]) -> String {
+    hex(&Sha256::digest(wasm))
+}
+
+/// The same of a file; None where it cannot be read.
+pub fn digest_of_file(path: &Path) -> Option<String> {
+    read_file(path).ok().map(|wasm| digest(&wasm))
+}
 
 /// Interfaces of the contract that a component can import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,7 +91,7 @@ impl ComponentInfo {
         let named = |source| LoadError::NotAComponent { name: name.to_owned(), source };
         let surface = Surface::parse(wasm).map_err(named)?;
         let (role, imports) = surface.check().map_err(|source| LoadError::Imports { name: name.to_owned(), source })?;
-        Ok(Self { digest: hex(&Sha256::digest(wasm)), role, imports, bytes: wasm.len() as u64 })
+        Ok(Self { digest: digest(wasm), role, imports, bytes: wasm.len() as u64 })
     }
 
     /// What happens to a batch that it did not judge, unless the config says otherwise: nothing is lost where it can only drop.

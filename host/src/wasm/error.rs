@@ -59,13 +59,16 @@ pub enum BuildError {
     /// It failed on its first batch.
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    /// The thread that built it ended early.
+    #[error("building it was abandoned: {0}")]
+    Abandoned(String),
 }
 
 impl BuildError {
     /// The step that failed.
     pub const fn step(&self) -> Step {
         match self {
-            BuildError::Load(_) => Step::Verify,
+            BuildError::Load(_) | BuildError::Abandoned(_) => Step::Verify,
             BuildError::Compile(_) => Step::Compile,
             BuildError::Link(_) => Step::Link,
             BuildError::Configure(_) => Step::Configure,

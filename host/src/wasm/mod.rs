@@ -27,7 +27,9 @@ mod store;
 mod unchecked;
 
 pub use compile::{Compiler, VERB as COMPILE_VERB, child_main as compile_main, precompile};
-pub use component::{ComponentInfo, ImportError, Interface, NotAComponent, Role};
+pub use component::{
+    COMPONENT_BYTES_MAX, ComponentInfo, ImportError, Interface, NotAComponent, Role, digest, digest_of_file,
+};
 pub use engine::Cpu;
 pub use error::{BuildError, CompileError, ConfigureError, LinkError, LoadError, ProbeError, Step};
 pub use generation::GenerationSpec;

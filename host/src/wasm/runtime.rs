@@ -101,6 +101,9 @@ impl Runtime {
     fn read(&self, component: &Component) -> Result<Source, LoadError> {
         match component {
             Component::File { path, .. } => Ok(Source::of_file(path, read_file(path)?)),
+            Component::Uploaded(wasm) => {
+                Ok(Source { name: "the uploaded component".to_owned(), wasm: wasm.to_vec().into(), artifact: &[] })
+            }
             Component::Bundled(name) => match self.bundled.iter().find(|bundled| bundled.name == name) {
                 Some(bundled) => Ok(Source {
                     name: format!("the component of `{name}`"),
