@@ -12,7 +12,7 @@ use super::queue::{Parcel, Part};
 use super::retry::Backoff;
 use super::{Destination, Sent};
 use crate::config::model::Retry;
-use crate::pipeline::ack::Outcome;
+use crate::ack::Outcome;
 use crate::signal::Signal;
 
 /// What consumers of a queue share.

@@ -17,7 +17,7 @@ use super::deliver::Delivery;
 use crate::config::model;
 use crate::memory::Charge;
 use crate::observe::metrics::Metrics;
-use crate::pipeline::ack::Ack;
+use crate::ack::Ack;
 use crate::signal::Signal;
 
 /// Requests in flight where `sending_queue.enabled` is false: nothing waits in a queue, and no more than these are under way.
