@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -62,8 +62,13 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// An exporter cannot be built, such as for an unreadable CA file.
-    #[error("an exporter cannot be built")]
-    Exporter(#[source] export::BuildError),
+    #[error("exporter \"{exporter}\" cannot be built")]
+    Exporter {
+        /// Its name.
+        exporter: String,
+        /// Why not.
+        source: export::SetupError,
+    },
     /// The Wasm runtime.
     #[error("the Wasm runtime cannot start")]
     Runtime(#[source] wasm::RuntimeError),
@@ -103,7 +108,7 @@ impl Engine {
         let first = Control::first_generations(&runtime, &config, workers)
             .map_err(|(stage, source)| StartError::Stage { stage: Box::new(stage), source })?;
         let stages = Stages::new(first);
-        let exporters = build_exporters(&config, &metrics)?;
+        let exporters = start_exporters(&config, &metrics)?;
         let assembly = assemble(&config, &stages, &exporters, workers, &metrics).map_err(StartError::Worker)?;
         let control = Control::new(runtime, config, stages, workers, Arc::clone(&metrics));
 
@@ -134,7 +139,8 @@ impl Engine {
         if tokio::time::timeout_at(deadline.into(), workers).await.is_err() {
             tracing::warn!("guest calls did not end in time");
         }
-        futures_util::future::join_all(self.exporters.iter().map(|exporter| exporter.shutdown(deadline))).await;
+        let patience = deadline.saturating_duration_since(Instant::now());
+        futures_util::future::join_all(self.exporters.iter().map(|exporter| exporter.shutdown(patience))).await;
         for server in self.own_servers {
             server.abort();
         }
@@ -154,11 +160,17 @@ fn bind_receivers(config: &Config) -> Result<Vec<(usize, Server)>, StartError> {
     Ok(servers)
 }
 
-fn build_exporters(config: &Config, metrics: &Arc<Metrics>) -> Result<Vec<Arc<Exporter>>, StartError> {
+fn start_exporters(config: &Config, metrics: &Metrics) -> Result<Vec<Arc<Exporter>>, StartError> {
+    let stdout: export::Writer = Arc::new(Mutex::new(std::io::stdout()));
     config
         .exporters
         .iter()
-        .map(|exporter| Exporter::build(exporter, Arc::clone(metrics)).map(Arc::new).map_err(StartError::Exporter))
+        .map(|exporter| {
+            let destination = export::destination(&exporter.kind, Arc::clone(&stdout)).map_err(|source| {
+                StartError::Exporter { exporter: exporter.name.clone(), source }
+            })?;
+            Ok(Arc::new(Exporter::start(exporter, destination, metrics)))
+        })
         .collect()
 }
 

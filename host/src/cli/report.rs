@@ -57,7 +57,7 @@ pub fn start_error(file: &Path, error: &StartError) -> String {
     let code = match error {
         StartError::Stage { .. } => "E0501",
         StartError::Bind(_) | StartError::BindOwn { .. } => "E0502",
-        StartError::Exporter(_) => "E0503",
+        StartError::Exporter { .. } => "E0503",
         StartError::Runtime(_) | StartError::Worker(_) => "E0504",
     };
     let causes: String = causes(error).map(|cause| format!("\n  detail: {}", cause.replace('\n', "\n          "))).collect();
@@ -67,7 +67,7 @@ pub fn start_error(file: &Path, error: &StartError) -> String {
 /// 3 where the file, or a component it names, is the reason.
 pub fn start_exit_code(error: &StartError) -> u8 {
     match error {
-        StartError::Stage { .. } | StartError::Exporter(_) => exit::CONFIG,
+        StartError::Stage { .. } | StartError::Exporter { .. } => exit::CONFIG,
         _ => exit::FAILED,
     }
 }

@@ -21,13 +21,16 @@ pub(super) enum GaveUp {
     RetryDisabled,
     /// The process stops.
     Shutdown,
+    /// The queue was full, and the exporter had failed for too long to hold up the others.
+    Skipped,
 }
 
 impl GaveUp {
-    const ALL: [(GaveUp, &str); 3] = [
+    const ALL: [(GaveUp, &str); 4] = [
         (GaveUp::RetryTimeout, "retry_timeout"),
         (GaveUp::RetryDisabled, "retry_disabled"),
         (GaveUp::Shutdown, "shutdown"),
+        (GaveUp::Skipped, "skipped"),
     ];
 }
 

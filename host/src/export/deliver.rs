@@ -58,6 +58,12 @@ impl Delivery {
         self.settle(parcel.signal, parcel.parts, Verdict::GaveUp { reason: GaveUp::Shutdown, message });
     }
 
+    /// Settles the copy of an exporter that no longer holds up the others.
+    pub(super) fn skip(&self, parcel: Parcel) {
+        let message = "the exporter has been failing and its queue is full".to_owned();
+        self.settle(parcel.signal, parcel.parts, Verdict::GaveUp { reason: GaveUp::Skipped, message });
+    }
+
     /// Tries until there is a verdict.
     async fn send(&self, signal: Signal, bodies: &[Bytes]) -> Verdict {
         let started = Instant::now();

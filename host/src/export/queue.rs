@@ -133,6 +133,13 @@ impl Exporter {
         Ok(Slot { shared: Arc::clone(&self.shared), place })
     }
 
+    /// Drops the copy meant for this exporter, counted: it has failed for long and holds up the others.
+    pub fn skip(&self, parcel: Parcel) {
+        let items = parcel.parts.iter().map(|part| part.account).sum();
+        self.shared.delivery.account.handed_over(parcel.signal, items);
+        self.shared.delivery.skip(parcel);
+    }
+
     /// `sending_queue.block_on_overflow`.
     pub fn blocks_on_overflow(&self) -> bool {
         self.blocks_on_overflow

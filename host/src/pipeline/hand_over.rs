@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::export::{self, Exporter, Parcel, Slot};
-use crate::ack::Outcome;
+use crate::ack::{Ack, Outcome};
 use crate::pipeline::{Part, Pipeline};
 
 /// An exporter that fails for longer no longer holds up the others (unless it is the only one or `block_on_overflow` is set).
@@ -44,7 +44,10 @@ impl Pipeline {
         let mut places = Vec::with_capacity(self.exporters.len());
         for exporter in &self.exporters {
             if exporter.blocks_on_overflow() {
-                places.push(Place::Slot(exporter.reserve().await));
+                match exporter.reserve().await {
+                    Ok(slot) => places.push(Place::Slot(slot)),
+                    Err(closed) => return self.refuse(parts, exporter.name(), "stopping", None, &closed.to_string()),
+                }
                 continue;
             }
             match exporter.try_reserve() {
@@ -69,19 +72,19 @@ impl Pipeline {
         self.metrics.handed_over.inc_by(account);
         self.left(account);
         let waits = self.exporters.iter().filter(|exporter| exporter.waits_for_result()).count();
-        let mut parcels: Vec<Parcel> = self.exporters.iter().map(|_| Parcel::new(self.signal)).collect();
+        let mut parcels: Vec<Parcel> = self.exporters.iter().map(|_| Parcel { signal: self.signal, parts: Vec::new() }).collect();
         for part in parts {
             let mut acks = acks(part.ack, waits).into_iter();
             for (parcel, exporter) in parcels.iter_mut().zip(&self.exporters) {
                 let ack = if exporter.waits_for_result() { acks.next() } else { None };
                 let (bytes, charge) = (part.body.clone(), Arc::clone(&part.request.charge));
-                parcel.parts.push(export::Part { bytes, account: part.account, ack, charge });
+                parcel.parts.push(export::Part { bytes, account: part.account, ack, charge: Some(charge) });
             }
         }
         for ((place, parcel), exporter) in places.into_iter().zip(parcels).zip(&self.exporters) {
             match place {
                 Place::Slot(slot) => slot.push(parcel),
-                Place::Skipped => exporter.drop_copy(parcel),
+                Place::Skipped => exporter.skip(parcel),
             }
         }
         self.closed(count);
@@ -89,7 +92,7 @@ impl Pipeline {
 }
 
 /// One promise for each exporter that answers for the part; with none, being in the queues is the answer.
-fn acks(ack: crate::ack::Ack, waits: usize) -> Vec<crate::ack::Ack> {
+fn acks(ack: Ack, waits: usize) -> Vec<Ack> {
     if waits == 0 {
         ack.settle(Outcome::ACCEPTED);
         return Vec::new();

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
 
 use super::error::LoadError;
-use crate::pipeline::stage::OnFault;
+use crate::config::model::OnFault;
 
 /// The contract's package.
 const PACKAGE: &str = "sluicebox:telemetry";

@@ -15,9 +15,9 @@ use super::instance::GuestInstance;
 use super::limits::Bounds;
 use super::probe::probe;
 use super::state::{Opened, State};
-use crate::config::model::{Component, StageLimits};
+use crate::config::model::{Component, OnFault, StageLimits};
 use crate::memory::Budget;
-use crate::pipeline::stage::{Fault, FaultKind, Generation, Instance, OnFault};
+use crate::pipeline::stage::{Fault, FaultKind, Generation, Instance};
 
 /// What a generation is made from.
 #[derive(Clone, Debug)]
