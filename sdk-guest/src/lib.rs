@@ -92,9 +92,7 @@ macro_rules! export {
             impl processor::Guest for Component {
                 fn process(batch: &$crate::bindings::Batch) -> Result<(), ::std::string::String> {
                     INSTANCE.with_borrow_mut(|instance| match instance {
-                        Some(instance) => {
-                            $crate::Processor::process(instance, &$crate::Batch::__of_call(batch))
-                        }
+                        Some(instance) => $crate::Processor::process(instance, &$crate::Batch::__of_call(batch)),
                         None => Err("process was called before configure".into()),
                     })
                 }
