@@ -1,1 +1,3 @@
-//! cli.
+//! Command line.
+
+pub mod demo;
