@@ -1,0 +1,220 @@
+//! What is asked of each batch: conditions over shared fields, each with the level it drops and its rule.
+
+use std::rc::Rc;
+
+use sluicebox_guest::{Batch, Field, Level, Rows, Rule, Signal, Tuple, Value};
+
+use crate::config::{self, Context, ErrorMode};
+use crate::ottl::eval::{EvalError, eval};
+use crate::ottl::path::{Path, Scope};
+use crate::ottl::{Expr, SyntaxError, parser};
+
+/// At most this many rules can be opened.
+const CONDITIONS_MAX: usize = 64;
+
+/// All conditions, in the order in which they are applied.
+#[derive(Debug)]
+pub struct Plan {
+    conditions: Vec<Condition>,
+}
+
+#[derive(Debug)]
+struct Condition {
+    name: String,
+    signal: Signal,
+    /// Rows of this level are judged and dropped.
+    level: Level,
+    expr: Expr,
+    /// None if it reads nothing.
+    source: Option<Rc<Source>>,
+    rule: Rule,
+    error_mode: ErrorMode,
+}
+
+/// A tuple of fields; conditions that read the same share it.
+#[derive(Debug)]
+struct Source {
+    paths: Vec<Path>,
+    level: Level,
+    field: Field,
+}
+
+impl Plan {
+    /// Parses conditions and opens their fields and rules. The errors are all that were found.
+    pub fn new(configured: Vec<config::Condition>) -> Result<Plan, Vec<String>> {
+        let count = configured.len();
+        if count > CONDITIONS_MAX {
+            return Err(vec![format!(
+                "{count} conditions, at most {CONDITIONS_MAX} can be told apart; join some of them with `or`, or use two filters"
+            )]);
+        }
+        let parsed = configured.into_iter().map(Parsed::new).collect::<Vec<_>>();
+        let mut errors: Vec<String> = parsed.iter().filter_map(|parsed| parsed.as_ref().err().cloned()).collect();
+        let parsed: Vec<Parsed> = parsed.into_iter().flatten().collect();
+        let levels: Vec<_> = parsed.iter().map(|one| one.level(&parsed)).collect();
+        let mut conditions: Vec<Condition> = Vec::with_capacity(parsed.len());
+        for (parsed, level) in parsed.into_iter().zip(levels) {
+            match level.and_then(|level| parsed.open(level, &conditions)) {
+                Ok(condition) => conditions.push(condition),
+                Err(error) => errors.push(error),
+            }
+        }
+        // As the Collector: higher levels first; within a level in the order of the configuration.
+        conditions.sort_by_key(|condition| condition.level);
+        if errors.is_empty() { Ok(Plan { conditions }) } else { Err(errors) }
+    }
+
+    /// Drops what any condition is true of.
+    pub fn apply(&self, batch: &Batch) -> Result<(), String> {
+        let signal = batch.signal();
+        let propagates = |condition: &&Condition| condition.error_mode == ErrorMode::Propagate;
+        let mut dropped = self.conditions.iter().any(|one| propagates(&one)).then(Vec::new);
+        for condition in self.conditions.iter().filter(|condition| condition.signal == signal) {
+            let judged = condition.judge(batch);
+            if let (Some(dropped), Some(failed)) = (&dropped, &judged.failed)
+                && condition.error_mode == ErrorMode::Propagate
+                && remaining(failed, condition.level, dropped) > 0
+            {
+                let EvalError(why) = judged.error.unwrap_or(EvalError("unknown"));
+                return Err(format!("{}: {why}", condition.name));
+            }
+            if let Some(rows) = judged.matched {
+                batch.drop(&rows, &condition.rule);
+                if let Some(dropped) = &mut dropped {
+                    dropped.push((condition.level, rows));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many of these rows were not dropped before; what was dropped is of the same level or above.
+fn remaining(rows: &Rows, level: Level, dropped: &[(Level, Rows)]) -> u32 {
+    let without = |left: Option<Rows>, (of, gone): &(Level, Rows)| {
+        let kept = if *of == level { !gone } else { !&gone.at(level) };
+        Some(left.as_ref().unwrap_or(rows) & &kept)
+    };
+    dropped.iter().fold(None, without).as_ref().unwrap_or(rows).count()
+}
+
+/// Rows that a condition is true of, and rows that it fails for; None where there are none for certain.
+struct Judged {
+    matched: Option<Rows>,
+    failed: Option<Rows>,
+    error: Option<EvalError>,
+}
+
+impl Condition {
+    fn judge(&self, batch: &Batch) -> Judged {
+        let Some(source) = &self.source else {
+            let answer = eval(&self.expr, &|_| Value::Absent);
+            let all = || batch.where_rows(self.level, |_| true);
+            return Judged {
+                matched: (answer == Ok(true)).then(all),
+                failed: answer.is_err().then(all),
+                error: answer.err(),
+            };
+        };
+        let values = batch.values(&source.field);
+        let mut matched = Bitmap::new(values.len());
+        let mut failed = Bitmap::new(values.len());
+        let mut error = None;
+        for (entry, tuple) in values.tuples().enumerate() {
+            match eval(&self.expr, &|position| source.read(tuple, position)) {
+                Ok(true) => matched.set(entry),
+                Ok(false) => {}
+                Err(why) => {
+                    failed.set(entry);
+                    error = error.or(Some(why));
+                }
+            }
+        }
+        let rows = |bitmap: Bitmap| bitmap.any.then(|| source.rows(batch, &bitmap, self.level));
+        let failed = if self.error_mode == ErrorMode::Propagate { rows(failed) } else { None };
+        Judged { matched: rows(matched), failed, error }
+    }
+}
+
+impl Source {
+    fn read<'a>(&self, tuple: Tuple<'a>, position: usize) -> Value<'a> {
+        match tuple.get(position) {
+            Value::Bytes(id) if self.paths[position].is_id() && id.iter().all(|byte| *byte == 0) => Value::Bytes(&[]),
+            value => value,
+        }
+    }
+
+    fn rows(&self, batch: &Batch, bitmap: &Bitmap, level: Level) -> Rows {
+        let rows = batch.where_entries(&self.field, &bitmap.bytes);
+        if level == self.level { rows } else { rows.at(level) }
+    }
+}
+
+struct Bitmap {
+    bytes: Vec<u8>,
+    any: bool,
+}
+
+impl Bitmap {
+    fn new(len: usize) -> Bitmap {
+        Bitmap { bytes: vec![0; len.div_ceil(8)], any: false }
+    }
+
+    fn set(&mut self, index: usize) {
+        self.bytes[index / 8] |= 1 << (index % 8);
+        self.any = true;
+    }
+}
+
+/// A condition that was parsed, before anything is opened for it.
+struct Parsed {
+    configured: config::Condition,
+    expr: Expr,
+    paths: Vec<Path>,
+}
+
+impl Parsed {
+    fn new(configured: config::Condition) -> Result<Parsed, String> {
+        let scope = match configured.context {
+            Context::Given(level) => Scope::Relative(level),
+            Context::Inferred { .. } => Scope::Prefixed(configured.signal),
+        };
+        match parser::parse(&configured.text, scope) {
+            Ok(condition) => Ok(Parsed { configured, expr: condition.expr, paths: condition.paths }),
+            Err(error) => Err(format!("{}: {}", configured.name, error.render(&configured.text))),
+        }
+    }
+
+    /// The level that it drops: as configured, or else the lowest that its group names.
+    fn level(&self, all: &[Parsed]) -> Result<Level, String> {
+        let context = self.configured.context;
+        if let Context::Given(level) = context {
+            return Ok(level);
+        }
+        let group = all.iter().filter(|one| one.configured.context == context);
+        let lowest = group.flat_map(|one| &one.paths).map(|path| path.level).max();
+        lowest.ok_or_else(|| {
+            let error =
+                SyntaxError::new(0, "names no field, so it is not known what to drop; say `context` in a group");
+            format!("{}: {}", self.configured.name, error.render(&self.configured.text))
+        })
+    }
+
+    fn open(self, level: Level, earlier: &[Condition]) -> Result<Condition, String> {
+        let Parsed { configured, expr, paths } = self;
+        let shared = earlier.iter().filter_map(|one| one.source.as_ref()).find(|source| source.paths == paths);
+        let source = match (shared, paths.iter().map(|path| path.level).max()) {
+            (Some(shared), _) => Some(Rc::clone(shared)),
+            (None, Some(level)) => {
+                let texts: Vec<&str> = paths.iter().map(|path| path.text.as_str()).collect();
+                let named = |error| format!("{}: {error}\n  {}", configured.name, configured.text);
+                let field = Field::open(&texts).map_err(named)?;
+                Some(Rc::new(Source { paths, level, field }))
+            }
+            (None, None) => None,
+        };
+        let rule = Rule::open(&configured.name).map_err(|error| format!("{}: {error}", configured.name))?;
+        let config::Condition { name, signal, error_mode, .. } = configured;
+        Ok(Condition { name, signal, level, expr, source, rule, error_mode })
+    }
+}
