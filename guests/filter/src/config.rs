@@ -3,6 +3,8 @@
 use serde_json::{Map, Value};
 use sluicebox_guest::{Level, Signal};
 
+use crate::ottl::SyntaxError;
+
 /// A condition as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
@@ -12,6 +14,13 @@ pub struct Condition {
     pub signal: Signal,
     pub context: Context,
     pub error_mode: ErrorMode,
+}
+
+impl Condition {
+    /// An error in its text, for the operator.
+    pub fn error(&self, error: &SyntaxError) -> String {
+        format!("{}: {}", self.name, error.render(&self.text))
+    }
 }
 
 /// What a condition judges and what is dropped when it is true.
@@ -70,7 +79,7 @@ struct Reader {
 impl Reader {
     /// `traces: {span: [...], spanevent: [...]}` and its like.
     fn by_context(&mut self, signal: Signal, key: &str, value: &Value, error_mode: ErrorMode) {
-        let Value::Object(contexts) = value else { return self.fail(key, "not a map of contexts") };
+        let Value::Object(contexts) = value else { return self.fail(key, "expected a map of contexts") };
         let known = contexts_of(signal);
         for (context, list) in contexts {
             let name = format!("{key}.{context}");
@@ -89,7 +98,7 @@ impl Reader {
 
     /// A list of conditions and groups of conditions; paths name their contexts.
     fn conditions(&mut self, signal: Signal, key: &str, value: &Value, error_mode: ErrorMode) {
-        let Value::Array(entries) = value else { return self.fail(key, "not a list of conditions") };
+        let Value::Array(entries) = value else { return self.fail(key, "expected a list of conditions") };
         for (index, entry) in entries.iter().enumerate() {
             let name = format!("{key}[{index}]");
             match entry {
@@ -131,7 +140,7 @@ impl Reader {
     }
 
     fn list(&mut self, signal: Signal, key: &str, list: &Value, context: Context, error_mode: ErrorMode) {
-        let Value::Array(list) = list else { return self.fail(key, "not a list of conditions") };
+        let Value::Array(list) = list else { return self.fail(key, "expected a list of conditions") };
         for (index, text) in list.iter().enumerate() {
             self.condition(signal, format!("{key}[{index}]"), text, context, error_mode);
         }
@@ -142,7 +151,7 @@ impl Reader {
             Value::String(text) => {
                 self.conditions.push(Condition { name, text: text.clone(), signal, context, error_mode })
             }
-            _ => self.fail(&name, "not a condition, which is a text"),
+            _ => self.fail(&name, "a condition is a text"),
         }
     }
 

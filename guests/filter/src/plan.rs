@@ -1,8 +1,6 @@
 //! What is asked of each batch: conditions over shared fields, each with the level it drops and its rule.
 
-use std::rc::Rc;
-
-use sluicebox_guest::{Batch, Field, Level, Rows, Rule, Signal, Tuple, Value};
+use sluicebox_guest::{Batch, Field, Level, Rows, Rule, Signal, Tuple, Value, Values};
 
 use crate::config::{self, Context, ErrorMode};
 use crate::ottl::eval::{EvalError, eval};
@@ -15,6 +13,7 @@ const CONDITIONS_MAX: usize = 64;
 /// All conditions, in the order in which they are applied.
 #[derive(Debug)]
 pub struct Plan {
+    sources: Vec<Source>,
     conditions: Vec<Condition>,
 }
 
@@ -25,8 +24,8 @@ struct Condition {
     /// Rows of this level are judged and dropped.
     level: Level,
     expr: Expr,
-    /// None if it reads nothing.
-    source: Option<Rc<Source>>,
+    /// Of [`Plan::sources`]; None if it reads nothing.
+    source: Option<usize>,
     rule: Rule,
     error_mode: ErrorMode,
 }
@@ -52,16 +51,17 @@ impl Plan {
         let mut errors: Vec<String> = parsed.iter().filter_map(|parsed| parsed.as_ref().err().cloned()).collect();
         let parsed: Vec<Parsed> = parsed.into_iter().flatten().collect();
         let levels: Vec<_> = parsed.iter().map(|one| one.level(&parsed)).collect();
+        let mut sources = Vec::new();
         let mut conditions: Vec<Condition> = Vec::with_capacity(parsed.len());
         for (parsed, level) in parsed.into_iter().zip(levels) {
-            match level.and_then(|level| parsed.open(level, &conditions)) {
+            match level.and_then(|level| parsed.open(level, &mut sources)) {
                 Ok(condition) => conditions.push(condition),
                 Err(error) => errors.push(error),
             }
         }
         // As the Collector: higher levels first; within a level in the order of the configuration.
         conditions.sort_by_key(|condition| condition.level);
-        if errors.is_empty() { Ok(Plan { conditions }) } else { Err(errors) }
+        if errors.is_empty() { Ok(Plan { sources, conditions }) } else { Err(errors) }
     }
 
     /// Drops what any condition is true of.
@@ -69,8 +69,16 @@ impl Plan {
         let signal = batch.signal();
         let propagates = |condition: &&Condition| condition.error_mode == ErrorMode::Propagate;
         let mut dropped = self.conditions.iter().any(|one| propagates(&one)).then(Vec::new);
+        let mut columns: Vec<Option<Values>> = self.sources.iter().map(|_| None).collect();
         for condition in self.conditions.iter().filter(|condition| condition.signal == signal) {
-            let judged = condition.judge(batch);
+            let judged = match condition.source {
+                None => condition.judge_all(batch),
+                Some(index) => {
+                    let source = &self.sources[index];
+                    let values = columns[index].get_or_insert_with(|| batch.values(&source.field));
+                    condition.judge(batch, source, values)
+                }
+            };
             if let (Some(dropped), Some(failed)) = (&dropped, &judged.failed)
                 && condition.error_mode == ErrorMode::Propagate
                 && remaining(failed, condition.level, dropped) > 0
@@ -106,17 +114,14 @@ struct Judged {
 }
 
 impl Condition {
-    fn judge(&self, batch: &Batch) -> Judged {
-        let Some(source) = &self.source else {
-            let answer = eval(&self.expr, &|_| Value::Absent);
-            let all = || batch.where_rows(self.level, |_| true);
-            return Judged {
-                matched: (answer == Ok(true)).then(all),
-                failed: answer.is_err().then(all),
-                error: answer.err(),
-            };
-        };
-        let values = batch.values(&source.field);
+    /// A condition that reads nothing is the same of all rows.
+    fn judge_all(&self, batch: &Batch) -> Judged {
+        let answer = eval(&self.expr, &|_| Value::Absent);
+        let all = || batch.where_rows(self.level, |_| true);
+        Judged { matched: (answer == Ok(true)).then(all), failed: answer.is_err().then(all), error: answer.err() }
+    }
+
+    fn judge(&self, batch: &Batch, source: &Source, values: &Values) -> Judged {
         let mut matched = Bitmap::new(values.len());
         let mut failed = Bitmap::new(values.len());
         let mut error = None;
@@ -169,8 +174,7 @@ impl Bitmap {
 /// A condition that was parsed, before anything is opened for it.
 struct Parsed {
     configured: config::Condition,
-    expr: Expr,
-    paths: Vec<Path>,
+    condition: parser::Condition,
 }
 
 impl Parsed {
@@ -180,8 +184,8 @@ impl Parsed {
             Context::Inferred { .. } => Scope::Prefixed(configured.signal),
         };
         match parser::parse(&configured.text, scope) {
-            Ok(condition) => Ok(Parsed { configured, expr: condition.expr, paths: condition.paths }),
-            Err(error) => Err(format!("{}: {}", configured.name, error.render(&configured.text))),
+            Ok(condition) => Ok(Parsed { configured, condition }),
+            Err(error) => Err(configured.error(&error)),
         }
     }
 
@@ -192,29 +196,38 @@ impl Parsed {
             return Ok(level);
         }
         let group = all.iter().filter(|one| one.configured.context == context);
-        let lowest = group.flat_map(|one| &one.paths).map(|path| path.level).max();
+        let lowest = group.flat_map(|one| &one.condition.paths).map(|path| path.level).max();
         lowest.ok_or_else(|| {
-            let error =
-                SyntaxError::new(0, "names no field, so it is not known what to drop; say `context` in a group");
-            format!("{}: {}", self.configured.name, error.render(&self.configured.text))
+            let why = "names no field, so it is not known what to drop; say `context` in a group";
+            self.configured.error(&SyntaxError::new(0, why))
         })
     }
 
-    fn open(self, level: Level, earlier: &[Condition]) -> Result<Condition, String> {
-        let Parsed { configured, expr, paths } = self;
-        let shared = earlier.iter().filter_map(|one| one.source.as_ref()).find(|source| source.paths == paths);
-        let source = match (shared, paths.iter().map(|path| path.level).max()) {
-            (Some(shared), _) => Some(Rc::clone(shared)),
+    fn open(self, level: Level, sources: &mut Vec<Source>) -> Result<Condition, String> {
+        let Parsed { configured, condition: parser::Condition { expr, paths, places } } = self;
+        let source = match (
+            sources.iter().position(|source| source.paths == paths),
+            paths.iter().map(|path| path.level).max(),
+        ) {
+            (Some(shared), _) => Some(shared),
+            (None, None) => None,
             (None, Some(level)) => {
                 let texts: Vec<&str> = paths.iter().map(|path| path.text.as_str()).collect();
-                let named = |error| format!("{}: {error}\n  {}", configured.name, configured.text);
-                let field = Field::open(&texts).map_err(named)?;
-                Some(Rc::new(Source { paths, level, field }))
+                let field = Field::open(&texts)
+                    .map_err(|why| configured.error(&SyntaxError::new(place_of(&why, &paths, &places), why)))?;
+                sources.push(Source { paths, level, field });
+                Some(sources.len() - 1)
             }
-            (None, None) => None,
         };
         let rule = Rule::open(&configured.name).map_err(|error| format!("{}: {error}", configured.name))?;
         let config::Condition { name, signal, error_mode, .. } = configured;
         Ok(Condition { name, signal, level, expr, source, rule, error_mode })
     }
+}
+
+/// Where the path stands that an error of the host names; the first, if it names none.
+fn place_of(error: &str, paths: &[Path], places: &[usize]) -> usize {
+    let named = |path: &Path| error.contains(&path.text) || error.contains(&format!("{:?}", path.text));
+    let position = paths.iter().position(named).unwrap_or(0);
+    places.get(position).copied().unwrap_or(0)
 }

@@ -88,8 +88,11 @@ impl SyntaxError {
     pub fn render(&self, text: &str) -> String {
         let at = text.floor_char_boundary(self.at);
         let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-        let end = text[at..].find('\n').map_or(text.len(), |newline| at + newline);
+        let line = text[start..].lines().next().unwrap_or_default();
+        if line.is_empty() {
+            return self.message.clone();
+        }
         let column = text[start..at].chars().count();
-        format!("{}\n  {}\n  {:column$}^", self.message, &text[start..end], "")
+        format!("{}\n  {line}\n  {:column$}^", self.message, "")
     }
 }

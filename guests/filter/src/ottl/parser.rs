@@ -19,14 +19,20 @@ pub struct Condition {
     pub expr: Expr,
     /// The fields it reads, each once; operands refer to them by position.
     pub paths: Vec<Path>,
+    /// Where each of them stands first, in bytes.
+    pub places: Vec<usize>,
 }
 
 /// Parses a condition.
 pub fn parse(text: &str, scope: Scope) -> Result<Condition, SyntaxError> {
-    let mut parser = Parser { text, tokens: tokens(text)?, next: 0, depth: 0, scope, paths: Vec::new() };
+    if text.trim().is_empty() {
+        return Err(SyntaxError::new(0, "the condition is empty"));
+    }
+    let tokens = tokens(text)?;
+    let mut parser = Parser { text, tokens, next: 0, depth: 0, scope, paths: Vec::new(), places: Vec::new() };
     let expr = parser.or()?;
     match parser.peek() {
-        Token::End => Ok(Condition { expr, paths: parser.paths }),
+        Token::End => Ok(Condition { expr, paths: parser.paths, places: parser.places }),
         Token::Name(name) if name == "where" => Err(parser.error("a condition has no `where`; write what follows it")),
         _ => Err(parser.unexpected("`and`, `or` or the end")),
     }
@@ -39,6 +45,7 @@ struct Parser<'a> {
     depth: usize,
     scope: Scope,
     paths: Vec<Path>,
+    places: Vec<usize>,
 }
 
 impl Parser<'_> {
@@ -133,14 +140,15 @@ impl Parser<'_> {
             }
         }
         let path = Path::complete(first, &rest, self.scope).map_err(|message| SyntaxError::new(at, message))?;
-        Ok(self.read(path))
+        Ok(self.read(path, at))
     }
 
-    /// The operand that reads a path.
-    fn read(&mut self, path: Path) -> Operand {
+    /// The operand that reads a path, which stands at `at`.
+    fn read(&mut self, path: Path, at: usize) -> Operand {
         let position = self.paths.iter().position(|has| *has == path);
         Operand::Path(position.unwrap_or_else(|| {
             self.paths.push(path);
+            self.places.push(at);
             self.paths.len() - 1
         }))
     }
@@ -197,7 +205,7 @@ impl Parser<'_> {
     fn parent_span_id(&mut self, at: usize) -> Result<Operand, SyntaxError> {
         let path = Path::complete("span", ".parent_span_id", self.scope).ok().filter(|path| path.level == Level::Span);
         match path {
-            Some(path) if path.text == "span.parent_span_id" => Ok(self.read(path)),
+            Some(path) if path.text == "span.parent_span_id" => Ok(self.read(path, at)),
             _ => Err(SyntaxError::new(at, "`IsRootSpan` is for spans")),
         }
     }

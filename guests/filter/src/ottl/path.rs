@@ -29,11 +29,11 @@ impl Path {
         };
         match (named, scope) {
             (Some(level), _) if rest.starts_with('.') => Ok(Path { level, text: format!("{}{rest}", level.as_str()) }),
-            (_, Scope::Relative(level)) => Ok(Path { level, text: format!("{}.{first}{rest}", level.as_str()) }),
-            (_, Scope::Prefixed(_)) => {
-                let list: Vec<_> = contexts.iter().map(|level| format!("`{}.`", level.as_str())).collect();
-                Err(format!("paths begin with their context here: {}", list.join(", ")))
+            (None, Scope::Relative(level)) if rest.starts_with('.') && Level::parse(first).is_some() => {
+                Err(format!("`{first}` is not seen from the context `{}`; {}", level.as_str(), scope.names()))
             }
+            (_, Scope::Relative(level)) => Ok(Path { level, text: format!("{}.{first}{rest}", level.as_str()) }),
+            (_, Scope::Prefixed(_)) => Err(format!("a path begins with its context here; {}", scope.names())),
         }
     }
 
@@ -49,6 +49,11 @@ pub fn key(key: &str) -> String {
 }
 
 impl Scope {
+    fn names(self) -> String {
+        let names: Vec<_> = self.contexts().iter().map(|level| format!("`{}.`", level.as_str())).collect();
+        format!("there are {}", names.join(", "))
+    }
+
     /// The contexts that paths may name, from the top.
     fn contexts(self) -> &'static [Level] {
         match self {
