@@ -37,7 +37,6 @@ pub(super) struct Opened {
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) batch: Batch,
-    items: Range<u32>,
     pub(super) slice: Slice,
     pub(super) effects: Effects,
 }
@@ -98,8 +97,8 @@ impl State {
         self.rows.begin_call(self.output_bytes_max);
         self.host_calls_left = HOST_CALLS_MAX;
         self.output_bytes_left = self.output_bytes_max;
-        let slice = batch.slice(items.clone());
-        self.call = Some(Call { batch, items, slice, effects: Effects::default() });
+        let slice = batch.slice(items);
+        self.call = Some(Call { batch, slice, effects: Effects::default() });
         Ok(())
     }
 
@@ -141,12 +140,7 @@ impl State {
         let call = self.call()?;
         let signal = call.batch.signal();
         let level = level_of(signal, name).ok_or_else(|| bad_output(format!("a level that {signal} do not have")))?;
-        if matches!(level, Level::Event | Level::Link) && !self.columns.levels(signal).any(|read| read == level) {
-            let call = self.call()?;
-            call.batch.ensure(level).map_err(|malformed| Misuse::Unreadable(malformed.to_string()))?;
-            call.slice = call.batch.slice(call.items.clone());
-            return Ok(level);
-        }
+        call.batch.ensure(level).map_err(|malformed| Misuse::Unreadable(malformed.to_string()))?;
         Ok(level)
     }
 
