@@ -85,20 +85,17 @@ impl State {
         self.columns = Columns::new(&self.opened.fields);
     }
 
-    /// Takes a batch in for one call.
-    pub(super) fn begin_call(&mut self, mut batch: Batch, items: Range<u32>) -> Result<(), (Batch, Misuse)> {
-        let signal = batch.signal();
-        for level in self.columns.levels(signal) {
-            if let Err(malformed) = batch.ensure(level) {
-                return Err((batch, Misuse::Unreadable(malformed.to_string())));
-            }
-        }
+    /// Takes a batch in for one call. It is in, and comes back by [`Self::end_call`], after an error too.
+    pub(super) fn begin_call(&mut self, batch: Batch, items: Range<u32>) -> Result<(), Misuse> {
         self.columns.begin_call();
         self.rows.begin_call(self.output_bytes_max);
         self.host_calls_left = HOST_CALLS_MAX;
         self.output_bytes_left = self.output_bytes_max;
         let slice = batch.slice(items);
-        self.call = Some(Call { batch, slice, effects: Effects::default() });
+        let call = self.call.insert(Call { batch, slice, effects: Effects::default() });
+        for level in self.columns.levels(call.batch.signal()) {
+            call.batch.ensure(level).map_err(|malformed| Misuse::Unreadable(malformed.to_string()))?;
+        }
         Ok(())
     }
 
