@@ -13,5 +13,8 @@ pub mod pipeline;
 pub mod receive;
 pub mod wasm;
 
+pub mod ack;
+pub mod engine;
 pub mod memory;
+pub mod otlp;
 pub mod signal;

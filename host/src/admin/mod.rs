@@ -1,1 +1,195 @@
-//! admin.
+//! The engine's own pages: `/metrics`, and the admin API that the command line speaks.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+use crate::config::model::Component;
+use crate::control::{Control, SwapError};
+use crate::memory::Budget;
+use crate::observe::metrics::Metrics;
+use crate::wasm;
+
+pub mod token;
+
+/// Uploaded components that wait for their swap.
+const UPLOADS_MAX: usize = 4;
+
+/// What `POST /v1/swap` takes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwapRequest {
+    /// The stage, such as `filter/traces`.
+    pub stage: String,
+    /// Digest of a component sent to `POST /v1/components`; None keeps the serving one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The new configuration; None keeps the serving one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<serde_json::Value>,
+}
+
+/// What every refusal holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What was refused.
+    pub error: String,
+    /// Causes, outermost first.
+    pub causes: Vec<String>,
+    /// The step of a swap that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+}
+
+#[derive(Clone)]
+struct Api {
+    control: Arc<Control>,
+    token: Option<Arc<str>>,
+    uploads: Arc<Mutex<VecDeque<Arc<[u8]>>>>,
+}
+
+/// Serves until it is aborted.
+pub async fn serve(listener: TcpListener, pages: Router) {
+    if let Err(error) = axum::serve(listener, pages).await {
+        tracing::error!(%error, "an own page is no longer served");
+    }
+}
+
+/// `/metrics`.
+pub fn metrics_page(metrics: Arc<Metrics>, budget: Arc<Budget>) -> Router {
+    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let page = move || async move {
+        metrics.memory_used_bytes.set(signed(budget.bytes_used()));
+        metrics.memory_limit_bytes.set(signed(budget.bytes_max()));
+        ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.text())
+    };
+    Router::new().route("/metrics", get(page))
+}
+
+/// The admin API, version 1. Without a token nothing can be changed through it.
+pub fn api(control: Arc<Control>, token: Option<String>) -> Router {
+    let api = Api { control, token: token.map(Arc::from), uploads: Arc::default() };
+    let components = post(upload).layer(DefaultBodyLimit::max(usize::try_from(wasm::COMPONENT_BYTES_MAX).unwrap_or(usize::MAX)));
+    let changes = Router::new()
+        .route("/v1/components", components)
+        .route("/v1/swap", post(swap))
+        .layer(middleware::from_fn_with_state(api.clone(), only_with_token));
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/v1/status", get(status))
+        .merge(changes)
+        .layer(middleware::from_fn(only_from_here))
+        .with_state(api)
+}
+
+async fn status(State(api): State<Api>) -> Json<serde_json::Value> {
+    let stages: Vec<_> = api
+        .control
+        .serving()
+        .into_iter()
+        .map(|(stage, version)| serde_json::json!({ "stage": stage, "serving": version }))
+        .collect();
+    Json(serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "stages": stages }))
+}
+
+async fn upload(State(api): State<Api>, body: Bytes) -> Json<serde_json::Value> {
+    let bytes: Arc<[u8]> = Arc::from(body.as_ref());
+    let digest = wasm::digest(&bytes);
+    let mut uploads = api.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+    uploads.retain(|kept| wasm::digest(kept) != digest);
+    uploads.push_back(bytes);
+    if uploads.len() > UPLOADS_MAX {
+        uploads.pop_front();
+    }
+    Json(serde_json::json!({ "digest": digest }))
+}
+
+async fn swap(State(api): State<Api>, Json(request): Json<SwapRequest>) -> Response {
+    let component = match request.digest {
+        None => None,
+        Some(digest) => {
+            let uploads = api.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(bytes) = uploads.iter().find(|bytes| wasm::digest(bytes) == digest) else {
+                return refuse(StatusCode::NOT_FOUND, format!("no component with digest {digest} was sent to /v1/components"));
+            };
+            Some(Component::Uploaded(Arc::clone(bytes)))
+        }
+    };
+    let config = request.config.map(|config| config.to_string());
+    match api.control.swap(&request.stage, component, config).await {
+        Ok(swapped) => Json(swapped).into_response(),
+        Err(error) => {
+            let status = match error {
+                SwapError::UnknownStage { .. } => StatusCode::NOT_FOUND,
+                SwapError::OtherChanges { .. } | SwapError::Build { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            (status, Json(refusal(&error))).into_response()
+        }
+    }
+}
+
+fn refusal(error: &SwapError) -> Refusal {
+    let mut causes = Vec::new();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        causes.push(cause.to_string());
+        source = cause.source();
+    }
+    Refusal { error: error.to_string(), causes, step: Some(error.step().to_owned()) }
+}
+
+fn refuse(status: StatusCode, error: String) -> Response {
+    (status, Json(Refusal { error, causes: Vec::new(), step: None })).into_response()
+}
+
+async fn only_with_token(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    match (&api.token, given) {
+        (Some(token), Some(given)) if token::same(token, given) => next.run(request).await,
+        (None, _) => refuse(StatusCode::FORBIDDEN, "this engine could not keep an admin token, so it takes no changes".to_owned()),
+        _ => refuse(StatusCode::UNAUTHORIZED, "changes need the admin token: Authorization: Bearer TOKEN".to_owned()),
+    }
+}
+
+/// Browsers are led to loopback addresses by foreign pages: those name a foreign host or an origin.
+async fn only_from_here(request: Request, next: Next) -> Response {
+    if is_foreign(request.headers()) {
+        return refuse(StatusCode::FORBIDDEN, "requests with a foreign Host or with an Origin are refused".to_owned());
+    }
+    next.run(request).await
+}
+
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+    let known = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok();
+    !known || headers.contains_key(header::ORIGIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_hosts_and_origins_are_refused() {
+        let with = |name: header::HeaderName, value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "127.0.0.1:13131".parse().expect("header"));
+            headers.insert(name, value.parse().expect("header"));
+            headers
+        };
+        assert!(!is_foreign(&with(header::HOST, "localhost:13131")));
+        assert!(!is_foreign(&with(header::HOST, "[::1]:13131")));
+        assert!(is_foreign(&with(header::HOST, "evil.example:13131")));
+        assert!(is_foreign(&with(header::ORIGIN, "http://127.0.0.1:13131")));
+    }
+}

@@ -1,10 +1,12 @@
 //! A batch: OTLP request bytes as they came, an offset index over them, and what stages changed.
 //!
 //! Nothing here is decoded: the index knows where each resource, scope, item and sub-item begins and ends
-//! (u32 offsets, structure of arrays); fields are read from the bytes when a stage asks for them, each different
+//! (u32 offsets, one array per level); fields are read from the bytes when a stage asks for them, each different
 //! value once; dropped rows leave by splicing bytes around them, once, when the batch leaves the stages.
-
-#![allow(unused_variables, clippy::todo, missing_docs, reason = "skeleton")]
+//!
+//! Bytes are read by the rules of protobuf (<https://protobuf.dev/programming-guides/encoding/>), with prost's limits:
+//! fields in any order, unknown ones kept, the last of a scalar wins, parts of a message are merged, overlong varints
+//! are taken. What the index and the fields asked for never look into is not judged.
 
 use std::ops::Range;
 
@@ -12,30 +14,33 @@ use bytes::Bytes;
 
 use crate::signal::Signal;
 
-/// A level of a batch; lower levels see the fields of the levels above them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Level {
-    Resource,
-    Scope,
-    /// Span, log record or metric.
-    Item,
-    /// A span's event.
-    Event,
-    /// A span's link.
-    Link,
-    /// A metric's data point.
-    Point,
-}
+mod catalog;
+mod column;
+mod drops;
+mod field;
+mod index;
+mod levels;
+mod rows;
+mod scalars;
+mod scan;
+mod splice;
+mod value;
+mod wire;
 
-impl Level {
-    /// `resource`, `scope`, `span`/`log`/`metric`, `spanevent`, `spanlink`, `datapoint`.
-    pub fn parse(name: &str) -> Option<Level> {
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests;
+
+pub use column::Column;
+pub use drops::Drops;
+pub use field::{Field, Path, PathError};
+pub use levels::{Level, Slice};
+pub use rows::RowSet;
+
+use index::{Children, Index};
+use splice::Cut;
 
 /// The bytes are not an OTLP request that can be indexed.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("malformed protobuf at byte {offset}: {what}")]
 pub struct Malformed {
     /// Offset in the segment.
@@ -46,7 +51,11 @@ pub struct Malformed {
 
 /// One or more requests of one signal, judged together.
 #[derive(Debug)]
-pub struct Batch {}
+pub struct Batch {
+    signal: Signal,
+    segments: Vec<Source>,
+    index: Index,
+}
 
 /// What leaves: one per segment that came in, in order.
 #[derive(Debug)]
@@ -57,182 +66,130 @@ pub struct Segment {
     pub account: u64,
 }
 
+/// A segment as it came, and what was cut from it so far.
+#[derive(Debug)]
+struct Source {
+    bytes: Bytes,
+    /// Sorted and disjoint.
+    cuts: Vec<Cut>,
+    /// It had items and lost them all.
+    dropped: bool,
+}
+
 impl Batch {
     /// Indexes requests of `signal`; each segment is one request's bytes (together at most 4 GiB).
     pub fn index(signal: Signal, segments: Vec<Bytes>) -> Result<Batch, Malformed> {
-        todo!()
+        let bytes = segments.iter().map(Bytes::len).fold(0, usize::saturating_add);
+        if u32::try_from(bytes).is_err() {
+            return Err(Malformed { offset: u32::MAX, what: "requests of more than 4 GiB together" });
+        }
+        let mut index = Index { points: (signal == Signal::Metrics).then(Children::default), ..Index::default() };
+        for segment in &segments {
+            index.segment(segment, signal)?;
+        }
+        index.close();
+        let segments = segments.into_iter().map(|bytes| Source { bytes, cuts: Vec::new(), dropped: false }).collect();
+        Ok(Batch { signal, segments, index })
     }
+
+    /// The signal of all its requests.
     pub fn signal(&self) -> Signal {
-        todo!()
+        self.signal
     }
+
     /// Live item rows: spans, log records, metrics.
     pub fn items(&self) -> u32 {
-        todo!()
+        self.index.items.len() as u32
     }
+
     /// Live spans, log records or data points.
     pub fn account(&self) -> u64 {
-        todo!()
+        self.account_of(0..self.items())
     }
+
     /// Live spans, log records or data points in these item rows.
     pub fn account_of(&self, items: Range<u32>) -> u64 {
-        todo!()
+        let items = items.start.min(self.items())..items.end.min(self.items());
+        let counted = match self.signal {
+            Signal::Metrics => self.index.below(items, Level::Item, Level::Point).unwrap_or_default(),
+            Signal::Traces | Signal::Logs => items,
+        };
+        u64::from(counted.end.saturating_sub(counted.start))
     }
+
     /// Item rows in pieces of at most `rows_max` rows (of items and of points) and `bytes_max` bytes; a larger single item goes alone.
     pub fn slices(&self, rows_max: u32, bytes_max: u32) -> Vec<Range<u32>> {
-        todo!()
+        let mut slices = Vec::new();
+        let mut start = 0;
+        let (mut rows, mut bytes) = (0_u64, 0_u64);
+        for (item, extent) in (0..).zip(&self.index.items) {
+            let item_rows = match self.signal {
+                Signal::Metrics => self.account_of(item..item + 1).max(1),
+                Signal::Traces | Signal::Logs => 1,
+            };
+            let item_bytes = u64::from(extent.end - extent.start);
+            let full = rows + item_rows > u64::from(rows_max) || bytes + item_bytes > u64::from(bytes_max);
+            if full && item > start {
+                slices.push(start..item);
+                start = item;
+                (rows, bytes) = (0, 0);
+            }
+            rows += item_rows;
+            bytes += item_bytes;
+        }
+        if start < self.items() {
+            slices.push(start..self.items());
+        }
+        slices
     }
+
     /// Makes rows of this level available (events and links are indexed only when asked for).
     pub fn ensure(&mut self, level: Level) -> Result<(), Malformed> {
-        todo!()
+        let wanted = matches!(level, Level::Event | Level::Link) && self.signal == Signal::Traces;
+        if !wanted || self.index.events.is_some() {
+            return Ok(());
+        }
+        let (mut events, mut links) = (Children::default(), Children::default());
+        for (number, segment) in self.segments.iter().enumerate() {
+            self.index.events_and_links(number, &segment.bytes, &mut events, &mut links)?;
+        }
+        for children in [&mut events, &mut links] {
+            children.from.push(children.extents.len() as u32);
+        }
+        self.index.events = Some(events);
+        self.index.links = Some(links);
+        Ok(())
     }
-    /// The part of the batch that one guest call sees.
-    pub fn slice(&self, items: Range<u32>) -> Slice {
-        todo!()
-    }
-    /// Rows of `level` within the slice.
-    pub fn rows(&self, slice: &Slice, level: Level) -> u32 {
-        todo!()
-    }
-    /// Reads all these fields (of one level) in one scan. `out` has one column per field, its buffers are reused.
-    pub fn columns(&self, slice: &Slice, fields: &[&Field], out: &mut [Column]) {
-        todo!()
-    }
-    /// `rows` seen from `level`: lowered to everything below its rows, or lifted to the rows that have any of them below.
-    /// None where no such level exists in this signal or the two are on different branches (event, link).
-    pub fn rows_at(&self, slice: &Slice, rows: &RowSet, level: Level) -> Option<RowSet> {
-        todo!()
-    }
-    /// Removes rows; row numbers of the batch change with this call.
-    pub fn apply(&mut self, drops: Drops) {
-        todo!()
-    }
-    /// Splices what was dropped out of the bytes, in one copy per changed segment.
-    pub fn into_segments(self) -> Vec<Segment> {
-        todo!()
-    }
-    /// The segment (request) that an item row belongs to.
+
+    /// The segment (request) that an item row belongs to; past the last row, the number of segments.
     pub fn segment_of(&self, item: u32) -> usize {
-        todo!()
+        let slice = self.slice(item..item.saturating_add(1));
+        if slice.items().is_empty() {
+            return self.segments.len();
+        }
+        let firsts = self.index.segments.get(..self.segments.len()).unwrap_or_default();
+        firsts.partition_point(|&first| first <= slice.resources.start).saturating_sub(1)
     }
-}
 
-/// Ranges of rows of each level, as one guest call sees them. Row 0 of a level is the slice's first.
-#[derive(Clone, Debug)]
-pub struct Slice {}
+    /// The item rows of a segment; none past the last segment.
+    pub fn items_of(&self, segment: usize) -> Range<u32> {
+        self.index.items_of(segment)
+    }
 
-/// A set of rows of one level of one slice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RowSet {
-    level: Level,
-    len: u32,
-    bits: Vec<u64>,
-}
-
-impl RowSet {
-    pub fn empty(level: Level, len: u32) -> RowSet {
-        todo!()
+    /// Splices what was dropped out of the bytes, in one copy per changed segment.
+    pub fn into_segments(mut self) -> Vec<Segment> {
+        let sources = std::mem::take(&mut self.segments);
+        let out = |(number, source): (usize, Source)| {
+            let account = self.account_of(self.index.items_of(number));
+            let bytes = if source.dropped {
+                Bytes::new()
+            } else if source.cuts.is_empty() {
+                source.bytes
+            } else {
+                splice::splice(&source.bytes, &self.index, number, &source.cuts)
+            };
+            Segment { bytes, account }
+        };
+        sources.into_iter().enumerate().map(out).collect()
     }
-    /// From a bitmap, least significant bit of byte 0 first; missing bytes are zeros, bits past `len` are ignored.
-    pub fn from_bitmap(level: Level, len: u32, bitmap: &[u8]) -> RowSet {
-        todo!()
-    }
-    /// The rows whose code's bit is set in `bitmap`.
-    pub fn from_codes(level: Level, codes: &[u32], bitmap: &[u8]) -> RowSet {
-        todo!()
-    }
-    pub fn level(&self) -> Level {
-        self.level
-    }
-    pub fn len(&self) -> u32 {
-        self.len
-    }
-    pub fn is_empty(&self) -> bool {
-        todo!()
-    }
-    pub fn count(&self) -> u32 {
-        todo!()
-    }
-    pub fn contains(&self, row: u32) -> bool {
-        todo!()
-    }
-    pub fn insert(&mut self, row: u32) {
-        todo!()
-    }
-    /// None where level or length differ (as for `or`).
-    pub fn and(&self, other: &RowSet) -> Option<RowSet> {
-        todo!()
-    }
-    pub fn or(&self, other: &RowSet) -> Option<RowSet> {
-        todo!()
-    }
-    pub fn not(&self) -> RowSet {
-        todo!()
-    }
-    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        std::iter::empty()
-    }
-}
-
-/// Rows to remove from a batch, gathered over its slices.
-#[derive(Debug)]
-pub struct Drops {}
-
-impl Drops {
-    pub fn new(batch: &Batch) -> Drops {
-        todo!()
-    }
-    /// Adds a slice's rows (any level: resource and scope rows stand for the slice's items below them).
-    /// Returns how many spans, log records or data points this newly drops (events and links count 0).
-    pub fn add(&mut self, batch: &Batch, slice: &Slice, rows: &RowSet) -> u64 {
-        todo!()
-    }
-    pub fn is_empty(&self) -> bool {
-        todo!()
-    }
-}
-
-/// One field, or a tuple of fields, read at one level.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
-    level: Level,
-    paths: Vec<Path>,
-}
-
-/// A path that no field has.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0}")]
-pub struct PathError(pub String);
-
-impl Field {
-    /// Parses OTTL paths, such as `span.attributes["http.route"]`; the level is the lowest of them. The signal is None where
-    /// only resource and scope are named. Errors name the path and list what exists.
-    pub fn open(paths: &[String]) -> Result<Field, PathError> {
-        todo!()
-    }
-    pub fn level(&self) -> Level {
-        self.level
-    }
-    pub fn signal(&self) -> Option<Signal> {
-        todo!()
-    }
-    pub fn arity(&self) -> usize {
-        self.paths.len()
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Path {}
-
-/// The different values of a field in a slice, and which row has which.
-///
-/// kinds: 0 absent, 1 string, 2 bool (1 byte), 3 int (8 bytes LE), 4 double (8 bytes LE), 5 bytes (or invalid UTF-8),
-/// 6 array and 7 map (AnyValue bytes), 8 empty. Entry 0 is always absent (for a tuple of k: entries 0..k).
-/// The value at position `i` is `bytes[offsets[i]..offsets[i + 1]]`; tuple `c` has positions `c * k .. (c + 1) * k`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Column {
-    pub kinds: Vec<u8>,
-    pub offsets: Vec<u32>,
-    pub bytes: Vec<u8>,
-    /// Per row of the field's level.
-    pub codes: Vec<u32>,
 }

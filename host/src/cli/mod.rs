@@ -1,3 +1,103 @@
-//! Command line.
+//! The command line: one file per verb.
 
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::wasm::Bundled;
+
+pub mod components;
 pub mod demo;
+pub mod inspect;
+pub mod report;
+pub mod run;
+pub mod swap;
+pub mod validate;
+
+/// Exit codes are a promise: scripts branch on them.
+pub mod exit {
+    /// The operation failed.
+    pub const FAILED: u8 = 1;
+    /// The configuration, or a component, is not valid.
+    pub const CONFIG: u8 = 3;
+    /// No engine answers.
+    pub const UNREACHABLE: u8 = 5;
+    /// A swap was refused; what served before still serves.
+    pub const SWAP_REFUSED: u8 = 6;
+}
+
+/// A telemetry processing engine, programmable with WebAssembly.
+#[derive(Debug, Parser)]
+#[command(name = "sluicebox", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    /// Without a verb, `--config FILE` means `run`.
+    #[command(flatten)]
+    run: Option<run::RunArgs>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the engine.
+    Run(run::RunArgs),
+    /// Check a configuration as `run` would, without opening a port.
+    Validate(validate::ValidateArgs),
+    /// List the receivers, processors and exporters of this build.
+    Components(components::ComponentsArgs),
+    /// Show what a component is and what it may do.
+    Inspect(inspect::InspectArgs),
+    /// Replace a stage's component or configuration in a running engine.
+    Swap(swap::SwapArgs),
+    /// Run a configuration with made-up traffic and show what goes in and comes out.
+    Demo(demo::DemoArgs),
+    /// Compile one component for this machine (started by the engine itself, with limits).
+    #[command(hide = true)]
+    CompileComponent,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Human,
+    /// For programs.
+    Json,
+}
+
+/// The configuration to use.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArg {
+    /// The configuration file, in the Collector's format.
+    #[arg(long, short, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Parses the command line and does what it says.
+pub fn main(bundled: &'static [Bundled]) -> ExitCode {
+    let cli = Cli::parse();
+    let verb = match (cli.verb, cli.run) {
+        (Some(verb), _) => verb,
+        (None, Some(run)) => Verb::Run(run),
+        (None, None) => {
+            use clap::CommandFactory;
+            // clap writes the help and the exit code of a usage error itself.
+            Cli::command().error(clap::error::ErrorKind::MissingSubcommand, "say what to do, such as --config FILE").exit()
+        }
+    };
+    let mut out = std::io::stdout();
+    let done = match verb {
+        Verb::Run(args) => run::run(&args, bundled),
+        Verb::Validate(args) => validate::run(&args, bundled, &mut out),
+        Verb::Components(args) => components::run(&args, bundled, &mut out),
+        Verb::Inspect(args) => inspect::run(&args, bundled, &mut out),
+        Verb::Swap(args) => swap::run(&args, &mut out),
+        Verb::Demo(args) => demo::run_blocking(args, &mut out),
+        Verb::CompileComponent => return crate::wasm::compile_main(),
+    };
+    done.unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        ExitCode::from(exit::FAILED)
+    })
+}

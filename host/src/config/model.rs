@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pipeline::stage::OnFault;
 use crate::signal::Signal;
 
 /// What the engine runs.
@@ -93,6 +92,8 @@ pub enum Component {
         /// `sha256`: optional pin, lower-case hex.
         sha256: Option<String>,
     },
+    /// Sent over the admin API.
+    Uploaded(Arc<[u8]>),
 }
 
 /// `limits` of a stage (DESIGN: memory 64 MiB, deadline 50 ms + 20 us per row).
@@ -104,6 +105,15 @@ pub struct StageLimits {
     pub deadline: Duration,
     /// `output_mib`, in bytes: what one call may hand to the host.
     pub output_bytes_max: u64,
+}
+
+/// What happens to a batch that a faulting stage did not judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFault {
+    /// It goes on unchanged, counted.
+    Pass,
+    /// The sender is told to retry.
+    Reject,
 }
 
 /// An exporter.

@@ -1,11 +1,35 @@
 //! Exporters: queues, retries, protocols.
+//!
+//! A [`Destination`] speaks a protocol and knows one try. An [`Exporter`] is a destination with a queue before it, consumers that
+//! retry, and the account of what became of every item.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use crate::config::model::ExporterKind;
 use crate::signal::Signal;
+
+mod account;
+mod client;
+mod compress;
+mod debug;
+mod deliver;
+mod otlp_grpc;
+mod otlp_http;
+mod queue;
+mod retry;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::SetupError;
+pub use debug::Writer;
+pub use queue::{Closed, Exporter, Full, Parcel, Part, Slot};
+pub use tls::TlsError;
 
 /// One place that telemetry is sent to, over one protocol.
 pub trait Destination: Send + Sync + 'static {
@@ -40,4 +64,13 @@ pub enum Sent {
         /// Why.
         message: String,
     },
+}
+
+/// The destination that the configuration describes. Connects when first used. `writer` is where `debug` prints.
+pub fn destination(kind: &ExporterKind, writer: Writer) -> Result<Arc<dyn Destination>, SetupError> {
+    Ok(match kind {
+        ExporterKind::OtlpGrpc(client) => Arc::new(otlp_grpc::OtlpGrpc::new(client)?),
+        ExporterKind::OtlpHttp { client, endpoints } => Arc::new(otlp_http::OtlpHttp::new(client, endpoints)?),
+        ExporterKind::Debug { verbosity } => Arc::new(debug::Debug::new(*verbosity, writer)),
+    })
 }

@@ -9,7 +9,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge as PromGauge;
 use prometheus_client::registry::Registry;
 
-use crate::pipeline::stage::FaultKind;
 use crate::signal::Signal;
 
 /// Counts up.
@@ -159,16 +158,14 @@ pub struct StageMetrics {
     pub generations_live: Gauge,
     /// Guest memory of all instances.
     pub memory_bytes: Gauge,
-    /// Failed calls, by kind.
-    pub faults: Vec<(FaultKind, Counter)>,
+    stage: String,
+    faults: Family<FaultLabels, Counter>,
 }
 
 impl StageMetrics {
-    /// The counter of one kind of fault.
-    pub fn fault(&self, kind: FaultKind) {
-        if let Some((_, counter)) = self.faults.iter().find(|(k, _)| *k == kind) {
-            counter.inc();
-        }
+    /// Counts a failed call.
+    pub fn fault(&self, kind: &'static str) {
+        self.faults.get_or_create(&FaultLabels { stage: self.stage.clone(), kind }).inc();
     }
 }
 
@@ -318,13 +315,8 @@ impl Metrics {
             generation: self.stage_generation.get_or_create_owned(&labels),
             generations_live: self.stage_generations_live.get_or_create_owned(&labels),
             memory_bytes: self.stage_memory_bytes.get_or_create_owned(&labels),
-            faults: FaultKind::ALL
-                .into_iter()
-                .map(|kind| {
-                    let labels = FaultLabels { stage: stage.to_owned(), kind: kind.as_str() };
-                    (kind, self.stage_faults.get_or_create_owned(&labels))
-                })
-                .collect(),
+            stage: stage.to_owned(),
+            faults: self.stage_faults.clone(),
         }
     }
 

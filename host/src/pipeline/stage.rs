@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::batch::{Batch, RowSet};
+use crate::config::model::OnFault;
 
 /// One configured component, ready to judge. Replaced as a whole by a newer generation; never changed.
 pub trait Generation: Send + Sync + fmt::Debug {
@@ -46,15 +47,6 @@ pub struct RuleDrop {
     pub rows: RowSet,
     /// Index into [`Generation::rules`].
     pub rule: u16,
-}
-
-/// What happens to a batch that a faulting stage did not judge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFault {
-    /// It goes on unchanged, counted.
-    Pass,
-    /// The sender is told to retry.
-    Reject,
 }
 
 /// A failed guest call.

@@ -66,7 +66,7 @@ impl Outcome {
     }
 }
 
-/// A part of the promise to answer a request. The request is answered when all parts are settled, with the worst of them.
+/// A part of the promise to answer a request. The request is answered when all parts are settled.
 /// A part that is dropped unsettled counts as a retry: nothing is acknowledged by accident.
 #[derive(Debug)]
 pub struct Ack {
@@ -86,25 +86,63 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     open: u32,
+    parts: Parts,
     worst: Outcome,
-    sender: Option<oneshot::Sender<Outcome>>,
+    refused: u32,
+    settled: u32,
+    then: Option<Then>,
 }
 
-/// A new promise and what resolves when it is kept.
-pub fn promise() -> (Ack, Answer) {
+/// What the parts of one promise are of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parts {
+    /// Different rows: the worst of them is the answer.
+    Rows,
+    /// The same rows to several exporters: a permanent refusal by one of several is a warning.
+    Copies,
+}
+
+/// Where an answer goes.
+enum Then {
+    Sender(oneshot::Sender<Outcome>, Box<dyn FnOnce(&Outcome) + Send>),
+    Whole(Ack),
+}
+
+impl std::fmt::Debug for Then {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Then::Sender(..) => "Sender",
+            Then::Whole(_) => "Whole",
+        })
+    }
+}
+
+/// A new promise and what resolves when it is kept. `observe` sees the answer just before the sender does.
+pub fn promise(observe: impl FnOnce(&Outcome) + Send + 'static) -> (Ack, Answer) {
     let (sender, receiver) = oneshot::channel();
-    let state = State { open: 1, worst: Outcome::ACCEPTED, sender: Some(sender) };
-    let shared = Arc::new(Shared { state: Mutex::new(state) });
-    (Ack { shared, settled: false }, Answer(receiver))
+    (Ack::new(Parts::Rows, Then::Sender(sender, Box::new(observe))), Answer(receiver))
 }
 
 impl Ack {
-    /// Another part of the same promise.
+    fn new(parts: Parts, then: Then) -> Ack {
+        let state = State { open: 1, parts, worst: Outcome::ACCEPTED, refused: 0, settled: 0, then: Some(then) };
+        Ack { shared: Arc::new(Shared { state: Mutex::new(state) }), settled: false }
+    }
+
+    /// Another part of the same promise, for other rows of the request.
     #[must_use]
     pub fn split(&self) -> Ack {
-        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.open += 1;
+        self.shared.lock().open += 1;
         Ack { shared: Arc::clone(&self.shared), settled: false }
+    }
+
+    /// Turns this part into `copies` of itself, one for each exporter that answers for it.
+    #[must_use]
+    pub fn into_copies(self, copies: usize) -> Vec<Ack> {
+        let first = Ack::new(Parts::Copies, Then::Whole(self));
+        let mut all: Vec<Ack> = (1..copies).map(|_| first.split()).collect();
+        all.push(first);
+        all
     }
 
     /// Settles this part.
@@ -114,17 +152,42 @@ impl Ack {
 
     fn finish(&mut self, outcome: Outcome) {
         self.settled = true;
-        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let worst = std::mem::replace(&mut state.worst, Outcome::ACCEPTED);
-        state.worst = worst.worse(outcome);
-        state.open -= 1;
-        if state.open == 0
-            && let Some(sender) = state.sender.take()
-        {
-            let answer = std::mem::replace(&mut state.worst, Outcome::ACCEPTED);
-            // The sender may have hung up; its answer then interests nobody.
-            let _gone = sender.send(answer);
+        let done = self.shared.lock().add(outcome);
+        match done {
+            None => {}
+            Some((Then::Whole(ack), answer)) => ack.settle(answer),
+            Some((Then::Sender(sender, observe), answer)) => {
+                observe(&answer);
+                // The sender may have hung up; its answer then interests nobody.
+                let _gone = sender.send(answer);
+            }
         }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn add(&mut self, outcome: Outcome) -> Option<(Then, Outcome)> {
+        self.settled += 1;
+        self.refused += u32::from(matches!(outcome, Outcome::Refused { .. }));
+        let worst = std::mem::replace(&mut self.worst, Outcome::ACCEPTED);
+        self.worst = worst.worse(outcome);
+        self.open -= 1;
+        if self.open > 0 {
+            return None;
+        }
+        let answer = match std::mem::replace(&mut self.worst, Outcome::ACCEPTED) {
+            Outcome::Refused { message } if self.parts == Parts::Copies && self.refused < self.settled => {
+                Outcome::Accepted { warning: Some(format!("one of several destinations refused it: {message}")) }
+            }
+            answer => answer,
+        };
+        self.then.take().map(|then| (then, answer))
     }
 }
 
@@ -159,21 +222,37 @@ mod tests {
 
     #[tokio::test]
     async fn answered_when_all_parts_are_settled_with_the_worst() {
-        let (ack, answer) = promise();
+        let (ack, answer) = promise(|_| ());
         let other = ack.split();
         ack.settle(Outcome::Partial { rejected: 2, message: "two".to_owned() });
         other.settle(Outcome::Partial { rejected: 3, message: "three".to_owned() });
         assert_eq!(answer.await, Outcome::Partial { rejected: 5, message: "two".to_owned() });
 
-        let (ack, answer) = promise();
+        let (ack, answer) = promise(|_| ());
         ack.split().settle(retry());
         ack.settle(Outcome::Refused { message: "bad".to_owned() });
         assert_eq!(answer.await, retry());
     }
 
     #[tokio::test]
+    async fn a_refusal_by_one_of_several_exporters_is_a_warning() {
+        let refusal = Outcome::Refused { message: "no".to_owned() };
+        let (ack, answer) = promise(|_| ());
+        let mut copies = ack.into_copies(2).into_iter();
+        copies.next().expect("two").settle(refusal.clone());
+        copies.next().expect("two").settle(Outcome::ACCEPTED);
+        assert!(matches!(answer.await, Outcome::Accepted { warning: Some(_) }));
+
+        let (ack, answer) = promise(|_| ());
+        for copy in ack.into_copies(2) {
+            copy.settle(refusal.clone());
+        }
+        assert_eq!(answer.await, refusal);
+    }
+
+    #[tokio::test]
     async fn a_dropped_part_is_a_retry() {
-        let (ack, answer) = promise();
+        let (ack, answer) = promise(|_| ());
         drop(ack.split());
         ack.settle(Outcome::ACCEPTED);
         assert!(matches!(answer.await, Outcome::Retry { .. }));

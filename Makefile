@@ -1,0 +1,59 @@
+# `make run` and `make test` are each enough by themselves on a fresh machine; see README.md.
+
+CARGO_BUILD := .ci/progress cargo build --release --locked
+GUESTS      := filter misbehaving
+PYTHON      := target/venv/bin/python
+
+.PHONY: run build test check soak bench guests bundled lint doc clean
+
+## Build everything, start the engine with made-up traffic, and show what happens.
+run: build
+	@exec target/release/sluicebox demo --config examples/quickstart/sluicebox.yaml
+
+## Leaves target/release/sluicebox.
+build: bundled
+	$(CARGO_BUILD) -p sluicebox --bin sluicebox
+
+## All tests: guests natively, the engine through its sockets, real SDKs in Python.
+test: build guests $(PYTHON)
+	.ci/progress cargo test --release --locked --workspace
+
+## What continuous integration runs.
+check: lint doc test
+
+lint: bundled
+	cargo fmt --check
+	.ci/progress cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+doc: bundled
+	RUSTDOCFLAGS="-D warnings" .ci/progress cargo doc --release --locked --workspace --no-deps
+
+## The benchmark: CPU per span beside a bare byte-forwarding proxy.
+bench: build
+	$(CARGO_BUILD) -p sluicebox-tests --bins
+	target/release/bench
+
+# Components inside the binary: built, turned into components, compiled for a baseline CPU.
+bundled: host/bundled/filter.cwasm
+host/bundled/filter.cwasm: target/guests/core/filter.wasm
+	$(CARGO_BUILD) -p sluicebox --bin bundle
+	target/release/bundle target/guests/core/filter.wasm --precompile --out host/bundled
+
+# Components that the tests load.
+guests: $(GUESTS:%=target/guests/%.wasm)
+target/guests/%.wasm: target/guests/core/%.wasm
+	$(CARGO_BUILD) -p sluicebox --bin bundle
+	target/release/bundle $< --out target/guests
+
+GUEST_SOURCES := $(shell find guests sdk-guest wit -name '*.rs' -o -name '*.wit' -o -name Cargo.toml) Cargo.lock
+target/guests/core/%.wasm: $(GUEST_SOURCES)
+	guests/toolchain.sh $*
+
+$(PYTHON): tests/python/requirements.txt
+	python3 -m venv target/venv
+	$(PYTHON) -m pip install --quiet --requirement tests/python/requirements.txt
+	@touch $@
+
+clean:
+	cargo clean
+	rm -rf host/bundled

@@ -1,0 +1,167 @@
+//! The levels of a batch and how their rows lie below each other.
+
+use std::ops::Range;
+
+use crate::signal::Signal;
+
+use super::Batch;
+use super::index::Index;
+use super::rows::RowSet;
+
+/// A level of a batch; lower levels see the fields of the levels above them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Level {
+    /// A resource and all its scopes (ResourceSpans, ResourceMetrics, ResourceLogs).
+    Resource,
+    /// An instrumentation scope and all its items (ScopeSpans, ScopeMetrics, ScopeLogs).
+    Scope,
+    /// Span, log record or metric.
+    Item,
+    /// A span's event.
+    Event,
+    /// A span's link.
+    Link,
+    /// A metric's data point.
+    Point,
+}
+
+impl Level {
+    /// Every level.
+    pub const ALL: [Level; 6] = [Level::Resource, Level::Scope, Level::Item, Level::Event, Level::Link, Level::Point];
+
+    /// `resource`, `scope`, `span`/`log`/`metric`, `spanevent`, `spanlink`, `datapoint`.
+    pub fn parse(name: &str) -> Option<Level> {
+        Some(match name {
+            "resource" => Level::Resource,
+            "scope" => Level::Scope,
+            "span" | "log" | "metric" => Level::Item,
+            "spanevent" => Level::Event,
+            "spanlink" => Level::Link,
+            "datapoint" => Level::Point,
+            _ => return None,
+        })
+    }
+
+    /// Whether a batch of `signal` has rows of this level.
+    pub fn exists_in(self, signal: Signal) -> bool {
+        match self {
+            Level::Resource | Level::Scope | Level::Item => true,
+            Level::Event | Level::Link => signal == Signal::Traces,
+            Level::Point => signal == Signal::Metrics,
+        }
+    }
+
+    /// Steps below the resource.
+    pub(super) fn depth(self) -> u8 {
+        match self {
+            Level::Resource => 0,
+            Level::Scope => 1,
+            Level::Item => 2,
+            Level::Event | Level::Link | Level::Point => 3,
+        }
+    }
+}
+
+/// Ranges of rows of each level, as one guest call sees them. Row 0 of a level is the slice's first.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    pub(super) resources: Range<u32>,
+    pub(super) scopes: Range<u32>,
+    pub(super) items: Range<u32>,
+}
+
+impl Slice {
+    /// The item rows of the batch that the slice shows.
+    pub fn items(&self) -> Range<u32> {
+        self.items.clone()
+    }
+}
+
+impl Batch {
+    /// The part of the batch that one guest call sees.
+    pub fn slice(&self, items: Range<u32>) -> Slice {
+        let items = items.start.min(self.items())..items.end.min(self.items());
+        if items.is_empty() {
+            return Slice { resources: 0..0, scopes: 0..0, items: 0..0 };
+        }
+        let scopes = above(&self.index.scopes.from, &items);
+        let resources = above(&self.index.resources.from, &scopes);
+        Slice { resources, scopes, items }
+    }
+
+    /// Rows of `level` within the slice; 0 where the signal has no such level or it was not made available by `ensure`.
+    pub fn rows(&self, slice: &Slice, level: Level) -> u32 {
+        self.index.rows_of(slice, level).map_or(0, |rows| rows.end - rows.start)
+    }
+
+    /// `rows` seen from `level`: lowered to everything below its rows, or lifted to the rows that have any of them below.
+    /// None where no such level exists in this signal, it was not made available by `ensure`, or the two are on different
+    /// branches (event, link).
+    pub fn rows_at(&self, slice: &Slice, rows: &RowSet, level: Level) -> Option<RowSet> {
+        let from = self.index.rows_of(slice, rows.level())?;
+        let to = self.index.rows_of(slice, level)?;
+        let mut seen = RowSet::empty(level, to.end - to.start);
+        if rows.level() == level {
+            return Some(rows.clone());
+        }
+        if rows.level().depth() < level.depth() {
+            for row in rows.iter() {
+                let row = from.start + row;
+                let below = self.index.below(row..row + 1, rows.level(), level)?;
+                seen.insert_range(within(&below, &to));
+            }
+            return Some(seen);
+        }
+        for row in to.clone() {
+            let below = self.index.below(row..row + 1, level, rows.level())?;
+            if rows.any_in(within(&below, &from)) {
+                seen.insert(row - to.start);
+            }
+        }
+        Some(seen)
+    }
+}
+
+impl Index {
+    /// Rows of the batch that are in the slice.
+    pub(super) fn rows_of(&self, slice: &Slice, level: Level) -> Option<Range<u32>> {
+        match level {
+            Level::Resource => Some(slice.resources.clone()),
+            Level::Scope => Some(slice.scopes.clone()),
+            Level::Item => Some(slice.items.clone()),
+            Level::Event | Level::Link | Level::Point => self.below(slice.items.clone(), Level::Item, level),
+        }
+    }
+
+    /// Rows of level `to` below these rows of level `from`, which are contiguous; None where `to` is not below `from`.
+    pub(super) fn below(&self, rows: Range<u32>, from: Level, to: Level) -> Option<Range<u32>> {
+        if from == to {
+            return Some(rows);
+        }
+        let (children, next): (&[u32], Level) = match from {
+            Level::Resource => (&self.resources.from, Level::Scope),
+            Level::Scope => (&self.scopes.from, Level::Item),
+            Level::Item => (&self.children(to)?.from, to),
+            Level::Event | Level::Link | Level::Point => return None,
+        };
+        if next.depth() > to.depth() {
+            return None;
+        }
+        let first = children.get(rows.start as usize)?;
+        let end = children.get(rows.end as usize)?;
+        self.below(*first..*end, next, to)
+    }
+}
+
+/// Rows whose children (beginning at `from`, closed by the number of children) include any of `children`, which are not none.
+fn above(from: &[u32], children: &Range<u32>) -> Range<u32> {
+    let first = from.partition_point(|&start| start <= children.start) as u32;
+    let end = from.partition_point(|&start| start < children.end) as u32;
+    first.saturating_sub(1)..end
+}
+
+/// The part of `rows` in `slice`, counted from the slice's first row.
+pub(super) fn within(rows: &Range<u32>, slice: &Range<u32>) -> Range<u32> {
+    let start = rows.start.clamp(slice.start, slice.end);
+    start - slice.start..rows.end.clamp(start, slice.end) - slice.start
+}

@@ -1,0 +1,88 @@
+//! What people read when the engine starts, or does not.
+
+use std::error::Error;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::cli::exit;
+use crate::config::model::{Component, Config};
+use crate::engine::{Engine, StartError};
+
+/// The few lines that say what runs and what it promises.
+pub fn started(
+    err: &mut dyn Write,
+    config: &Config,
+    engine: &Engine,
+    addresses: &[(&str, SocketAddr)],
+    took: Duration,
+) -> std::io::Result<()> {
+    writeln!(err, "sluicebox {} accepts telemetry after {} ms", env!("CARGO_PKG_VERSION"), took.as_millis())?;
+    for (what, address) in addresses {
+        writeln!(err, "  {what:<22} {address}")?;
+    }
+    let waits = |exporter: &crate::config::model::Exporter| exporter.queue.wait_for_result || !exporter.queue.enabled;
+    let acknowledged = if config.exporters.iter().any(waits) {
+        "when the exporters have sent it (wait_for_result); a crash loses nothing acknowledged"
+    } else {
+        "when it is in every exporter's queue; a crash loses what is queued"
+    };
+    writeln!(err, "  {:<22} {acknowledged}", "acknowledged")?;
+    writeln!(err, "  {:<22} {}; past it senders are told to retry", "byte budget", engine.limit)?;
+    for (stage, version) in engine.control.serving() {
+        let origin = config.stages.iter().find(|known| known.name == stage).map(|known| match &known.component {
+            Component::Bundled(name) => format!("bundled {name}"),
+            Component::File { path, .. } => path.display().to_string(),
+            Component::Uploaded(_) => "uploaded".to_owned(),
+        });
+        writeln!(err, "  {:<22} {version} ({})", format!("stage {stage}"), origin.unwrap_or_default())?;
+    }
+    err.flush()
+}
+
+/// Why the engine did not start; a stage's error names its line.
+pub fn start_error(file: &Path, error: &StartError) -> String {
+    let place = match error {
+        StartError::Stage { stage, .. } => format!("\n  --> {}:{}", file.display(), stage.line),
+        _ => String::new(),
+    };
+    let help = match error {
+        StartError::Bind(_) | StartError::BindOwn { .. } => {
+            "\n  help:   stop what listens there, or name another endpoint in the file"
+        }
+        StartError::Stage { .. } => "\n  help:   `sluicebox validate --config FILE` checks the stages without opening a port",
+        _ => "",
+    };
+    let code = match error {
+        StartError::Stage { .. } => "E0501",
+        StartError::Bind(_) | StartError::BindOwn { .. } => "E0502",
+        StartError::Exporter { .. } => "E0503",
+        StartError::Runtime(_) | StartError::Worker(_) => "E0504",
+    };
+    let causes: String = causes(error).map(|cause| format!("\n  detail: {}", cause.replace('\n', "\n          "))).collect();
+    format!("error[{code}]: {error}{place}{causes}{help}\n")
+}
+
+/// 3 where the file, or a component it names, is the reason.
+pub fn start_exit_code(error: &StartError) -> u8 {
+    match error {
+        StartError::Stage { .. } | StartError::Exporter { .. } => exit::CONFIG,
+        _ => exit::FAILED,
+    }
+}
+
+/// An error and its causes in one line each.
+pub fn chain(error: &dyn Error) -> String {
+    let causes: String = causes(error).map(|cause| format!("\n  detail: {cause}")).collect();
+    format!("{error}{causes}")
+}
+
+fn causes(error: &dyn Error) -> impl Iterator<Item = String> {
+    let mut next = error.source();
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause.to_string())
+    })
+}

@@ -1,0 +1,163 @@
+//! `sluicebox run`: start, say what runs, serve, drain.
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::admin::token;
+use crate::cli::{ConfigArg, exit, report};
+use crate::config::model::{Component, Config};
+use crate::config::{self, Loaded};
+use crate::control::Control;
+use crate::control::watch::Watch;
+use crate::engine::{DRAIN_DEFAULT, Engine, Surroundings};
+use crate::wasm::Bundled;
+
+/// Arguments of `run`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  sluicebox --config examples/quickstart/sluicebox.yaml --watch")]
+pub struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Change stages whenever the file, or a component that it names, changes. SIGHUP does it once.
+    #[arg(long)]
+    watch: bool,
+    /// How long a stop waits for requests and queues.
+    #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_DEFAULT.as_secs())]
+    drain_timeout: u64,
+    /// Threads that run guest code; all cores unless set.
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZeroUsize>,
+}
+
+/// Runs until SIGINT or SIGTERM.
+pub fn run(args: &RunArgs, bundled: &'static [Bundled]) -> anyhow::Result<ExitCode> {
+    let mut err = std::io::stderr();
+    let loaded = match config::load(&args.config.config) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            write!(err, "{report}")?;
+            return Ok(ExitCode::from(exit::CONFIG));
+        }
+    };
+    write!(err, "{}", loaded.warnings)?;
+    crate::observe::log::start(loaded.config.log_level);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("io").build()?;
+    runtime.block_on(serve(args, bundled, loaded))
+}
+
+async fn serve(args: &RunArgs, bundled: &'static [Bundled], loaded: Loaded) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let mut signals = Signals::listen().context("signals cannot be handled")?;
+    let surroundings = surroundings(args.workers, bundled);
+    let watched = watched_files(&args.config.config, &loaded.config);
+    let engine = match Engine::start(loaded.config.clone(), &surroundings).await {
+        Ok(engine) => engine,
+        Err(error) => {
+            write!(std::io::stderr(), "{}", report::start_error(&args.config.config, &error))?;
+            return Ok(ExitCode::from(report::start_exit_code(&error)));
+        }
+    };
+    let addresses: Vec<_> = engine.addresses.iter().map(|(what, address)| (what.as_str(), *address)).collect();
+    report::started(&mut std::io::stderr(), &loaded.config, &engine, &addresses, started.elapsed())?;
+    let control = Arc::clone(&engine.control);
+    let mut watch = args.watch.then(|| Watch::start(watched));
+    loop {
+        let reload = tokio::select! {
+            _ = signals.interrupt.recv() => false,
+            _ = signals.terminate.recv() => false,
+            _ = signals.hang_up.recv() => true,
+            () = changed(watch.as_mut()) => true,
+        };
+        if !reload {
+            break;
+        }
+        let now = reload_from_file(&control, &args.config.config).await;
+        if let (Some(watch), Some(config)) = (&mut watch, now) {
+            watch.follow(watched_files(&args.config.config, &config));
+        }
+    }
+    tracing::info!("stopping: no more requests are let in");
+    let deadline = Instant::now() + Duration::from_secs(args.drain_timeout);
+    drop(control);
+    tokio::select! {
+        () = engine.stop(deadline) => {}
+        _ = signals.interrupt.recv() => tracing::warn!("stopped at once: what was queued is lost"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn changed(watch: Option<&mut Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Both success and failure leave a line.
+async fn reload_from_file(control: &Control, file: &Path) -> Option<Config> {
+    let loaded = match config::load(file) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            tracing::error!("the changed file is not valid, nothing was changed\n{report}");
+            return None;
+        }
+    };
+    match control.reload(loaded.config.clone()).await {
+        Ok(swapped) if swapped.is_empty() => tracing::info!("the file was read again: no stage differs"),
+        Ok(_) => {}
+        Err(error) => tracing::error!("nothing was changed: {}", report::chain(&error)),
+    }
+    Some(loaded.config)
+}
+
+/// The config file and the component files that it names.
+fn watched_files(file: &Path, config: &Config) -> Vec<PathBuf> {
+    let components = config.stages.iter().filter_map(|stage| match &stage.component {
+        Component::File { path, .. } => Some(path.clone()),
+        Component::Bundled(_) | Component::Uploaded(_) => None,
+    });
+    [file.to_path_buf()].into_iter().chain(components).collect()
+}
+
+/// What the machine and the environment give.
+pub fn surroundings(workers: Option<NonZeroUsize>, bundled: &'static [Bundled]) -> Surroundings {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    Surroundings {
+        bundled,
+        cache: cache_dir(),
+        state: token::default_state_dir(),
+        workers: workers.map_or_else(cores, NonZeroUsize::get),
+    }
+}
+
+/// `$SLUICEBOX_CACHE_DIR`, `$XDG_CACHE_HOME/sluicebox` or `~/.cache/sluicebox`.
+fn cache_dir() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("SLUICEBOX_CACHE_DIR")
+        .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("sluicebox")))
+        .or_else(|| set("HOME").map(|home| home.join(".cache/sluicebox")))
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! `sluicebox swap`: a thin call of the admin API.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+use crate::admin::{Refusal, SwapRequest, token};
+use crate::cli::exit;
+use crate::config;
+
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Arguments of `swap`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  sluicebox swap wasm/mine build/mine.wasm\n  sluicebox swap filter/health --config new-rules.yaml")]
+pub struct SwapArgs {
+    /// The stage, as in the file: filter/health.
+    stage: String,
+    /// The new component; the serving one is kept if this is not given.
+    component: Option<PathBuf>,
+    /// The stage's new configuration (its block alone, YAML or JSON); the serving one is kept if this is not given.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The admin API of the engine.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:13131", env = "SLUICEBOX_ADMIN")]
+    admin: SocketAddr,
+}
+
+/// Swaps and prints the old and the new generation; exit 6 if the old one still serves.
+pub fn run(args: &SwapArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    if args.component.is_none() && args.config.is_none() {
+        bail!("nothing to swap: name a component, --config FILE, or both");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(swap(args, out))
+}
+
+async fn swap(args: &SwapArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let config = args.config.as_deref().map(read_config).transpose()?;
+    let mut digest = None;
+    if let Some(path) = &args.component {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let answer = match post(args.admin, "/v1/components", "application/wasm", bytes).await? {
+            Answered::Yes(answer) => answer,
+            Answered::No(code) => return Ok(code),
+        };
+        digest = answer.get("digest").and_then(Value::as_str).map(str::to_owned);
+    }
+    let request = SwapRequest { stage: args.stage.clone(), digest, config };
+    let answer = match post(args.admin, "/v1/swap", "application/json", serde_json::to_vec(&request)?).await? {
+        Answered::Yes(answer) => answer,
+        Answered::No(code) => return Ok(code),
+    };
+    let version = |which: &str| {
+        let text = |key: &str| answer.get(which).and_then(|version| version.get(key)).cloned().unwrap_or_default();
+        let digest = text("digest");
+        let digest = digest.as_str().unwrap_or_default().to_owned();
+        format!("generation {} sha256:{}", text("generation"), digest.get(..12).unwrap_or(&digest))
+    };
+    writeln!(out, "{}: {} -> {}", args.stage, version("old"), version("new"))?;
+    if answer.get("drained") != Some(&Value::Bool(true)) {
+        writeln!(out, "the old generation still has a batch; it ends with it")?;
+    }
+    writeln!(out, "the file does not say this: a restart returns to what it says")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_config(path: &Path) -> anyhow::Result<Value> {
+    config::read_value(path).map_err(|report| anyhow::anyhow!("{report}"))
+}
+
+enum Answered {
+    Yes(Value),
+    No(ExitCode),
+}
+
+async fn post(admin: SocketAddr, path: &str, content_type: &str, body: Vec<u8>) -> anyhow::Result<Answered> {
+    let state = token::default_state_dir().context("no folder for state: set SLUICEBOX_STATE_DIR or HOME")?;
+    let file = token::file(&state, admin.port());
+    let token = token::read(&file)
+        .with_context(|| format!("no admin token in {}: is the engine of this user running?", file.display()))?;
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("http://{admin}{path}"))
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .header(header::CONTENT_TYPE, content_type)
+        .body(Full::new(Bytes::from(body)))?;
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let response = match client.request(request).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!("no engine answers at {admin}: {error}");
+            return Ok(Answered::No(ExitCode::from(exit::UNREACHABLE)));
+        }
+    };
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| anyhow::anyhow!("the engine's answer cannot be read: {error}"))?.to_bytes();
+    if status.is_success() {
+        return Ok(Answered::Yes(serde_json::from_slice(&body).context("the engine's answer is not JSON")?));
+    }
+    let refusal = serde_json::from_slice::<Refusal>(&body)
+        .unwrap_or_else(|_| Refusal { error: format!("the engine answered {status}"), causes: Vec::new(), step: None });
+    let causes: String = refusal.causes.iter().map(|cause| format!("\n  detail: {cause}")).collect();
+    tracing::error!("{}{causes}", refusal.error);
+    let refused = matches!(status, StatusCode::UNPROCESSABLE_ENTITY | StatusCode::NOT_FOUND);
+    Ok(Answered::No(ExitCode::from(if refused { exit::SWAP_REFUSED } else { exit::FAILED })))
+}

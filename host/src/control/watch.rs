@@ -1,0 +1,182 @@
+//! `--watch`: notices that the config file, or a component that it names, holds something else now.
+//!
+//! Contents decide, not events: an event (or a tick, where the file system sends none) only has the files read again. So
+//! ConfigMap `..data` links, editors' renames and touches need no cases of their own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+/// A file counts as written when two readings this far apart agree.
+const SETTLE: Duration = Duration::from_millis(250);
+/// How often files are read although no event came: events get lost on some file systems.
+const TICK_WITH_EVENTS: Duration = Duration::from_secs(2);
+/// The same where there are no events at all.
+const TICK_WITHOUT_EVENTS: Duration = Duration::from_millis(500);
+/// Readings of a file that keeps changing before it is taken as it is.
+const READINGS_MAX: u32 = 40;
+/// Larger files are not read to be compared; see the limit on components.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// What the watched files hold: a digest each; a file that is not there is not in it.
+pub type Contents = BTreeMap<PathBuf, [u8; 32]>;
+
+/// Watches a set of files.
+#[derive(Debug)]
+pub struct Watch {
+    files: Vec<PathBuf>,
+    seen: Contents,
+    events: mpsc::Receiver<()>,
+    watcher: Option<RecommendedWatcher>,
+}
+
+impl Watch {
+    /// Starts watching; what the files hold now is not a change.
+    pub fn start(files: Vec<PathBuf>) -> Self {
+        let (sender, events) = mpsc::channel(1);
+        let on_event = move |_| {
+            // One waiting event is as good as many.
+            let _already_told = sender.try_send(());
+        };
+        let watcher = notify::recommended_watcher(on_event)
+            .inspect_err(|error| tracing::warn!(%error, "no file events here; files are polled"))
+            .ok();
+        let seen = contents(&files);
+        let mut watch = Self { files: Vec::new(), seen, events, watcher };
+        watch.follow(files);
+        watch
+    }
+
+    /// Watches these files from now on.
+    pub fn follow(&mut self, files: Vec<PathBuf>) {
+        let new: Vec<_> = files.iter().filter(|file| !self.files.contains(file)).cloned().collect();
+        for file in &new {
+            for folder in folders(file) {
+                let Some(watcher) = &mut self.watcher else { break };
+                if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                    tracing::warn!(%error, "no file events for {}; files are polled", folder.display());
+                    self.watcher = None;
+                }
+            }
+            if let Some(digest) = digest(file) {
+                self.seen.entry(file.clone()).or_insert(digest);
+            }
+        }
+        self.seen.retain(|file, _| files.contains(file));
+        self.files = files;
+    }
+
+    /// Returns when some file holds something else than when this was last called and has settled. A file that vanished has not
+    /// changed: it may be halfway through a rename.
+    pub async fn changed(&mut self) {
+        loop {
+            let tick = if self.watcher.is_some() { TICK_WITH_EVENTS } else { TICK_WITHOUT_EVENTS };
+            // Both a tick and an event have the files read again.
+            let _tick_or_event = tokio::time::timeout(tick, self.events.recv()).await;
+            if !self.differs(&contents(&self.files)) {
+                continue;
+            }
+            let settled = self.settled().await;
+            if self.differs(&settled) {
+                self.seen.extend(settled);
+                return;
+            }
+        }
+    }
+
+    fn differs(&self, now: &Contents) -> bool {
+        now.iter().any(|(file, digest)| self.seen.get(file) != Some(digest))
+    }
+
+    async fn settled(&self) -> Contents {
+        let mut before = contents(&self.files);
+        for _ in 0..READINGS_MAX {
+            tokio::time::sleep(SETTLE).await;
+            let now = contents(&self.files);
+            if now == before {
+                break;
+            }
+            before = now;
+        }
+        before
+    }
+}
+
+/// The folder that names the file, and the one it really lies in: ConfigMaps swap a link between the two.
+fn folders(file: &Path) -> Vec<PathBuf> {
+    let named = file.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    let real = std::fs::canonicalize(file).ok().and_then(|file| file.parent().map(Path::to_path_buf));
+    let mut folders: Vec<PathBuf> = named.map(Path::to_path_buf).into_iter().chain(real).collect();
+    folders.dedup();
+    folders
+}
+
+fn contents(files: &[PathBuf]) -> Contents {
+    files.iter().filter_map(|file| Some((file.clone(), digest(file)?))).collect()
+}
+
+fn digest(file: &Path) -> Option<[u8; 32]> {
+    if std::fs::metadata(file).ok()?.len() > FILE_BYTES_MAX {
+        return None;
+    }
+    Some(Sha256::digest(std::fs::read(file).ok()?).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn changes(watch: &mut Watch) -> bool {
+        tokio::time::timeout(PATIENCE, watch.changed()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_write_and_a_rename_are_changes() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let file = folder.path().join("config.yaml");
+        std::fs::write(&file, "a").expect("written");
+        let mut watch = Watch::start(vec![file.clone()]);
+        std::fs::write(&file, "b").expect("written");
+        assert!(changes(&mut watch).await);
+        let other = folder.path().join(".config.yaml.swp");
+        std::fs::write(&other, "c").expect("written");
+        std::fs::rename(&other, &file).expect("renamed");
+        assert!(changes(&mut watch).await);
+    }
+
+    #[tokio::test]
+    async fn a_configmap_link_that_is_swapped_is_a_change() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        for (version, text) in [("..v1", "a"), ("..v2", "b")] {
+            std::fs::create_dir(at(version)).expect("made");
+            std::fs::write(at(version).join("config.yaml"), text).expect("written");
+        }
+        std::os::unix::fs::symlink("..v1", at("..data")).expect("linked");
+        std::os::unix::fs::symlink("..data/config.yaml", at("config.yaml")).expect("linked");
+        let mut watch = Watch::start(vec![at("config.yaml")]);
+        std::os::unix::fs::symlink("..v2", at("..tmp")).expect("linked");
+        std::fs::rename(at("..tmp"), at("..data")).expect("renamed");
+        assert!(changes(&mut watch).await);
+    }
+
+    #[tokio::test]
+    async fn a_touch_and_a_vanished_file_are_no_changes() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let file = folder.path().join("config.yaml");
+        std::fs::write(&file, "a").expect("written");
+        let mut watch = Watch::start(vec![file.clone()]);
+        std::fs::write(&file, "a").expect("written");
+        assert!(!watch.differs(&contents(&watch.files)));
+        std::fs::remove_file(&file).expect("removed");
+        assert!(!watch.differs(&contents(&watch.files)));
+        std::fs::write(&file, "b").expect("written");
+        assert!(changes(&mut watch).await);
+    }
+}

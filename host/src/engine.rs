@@ -1,0 +1,219 @@
+//! The engine: from a valid configuration to open ports, and back to none.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::admin;
+use crate::config::model::{Config, Stage};
+use crate::control::Control;
+use crate::export::{self, Exporter};
+use crate::memory::Budget;
+use crate::memory::limit::{self, Limit};
+use crate::observe::metrics::Metrics;
+use crate::pipeline::assemble::{Assembly, assemble};
+use crate::pipeline::stages::Stages;
+use crate::receive::{BindError, Handle, Limits, Server};
+use crate::wasm::{self, Bundled, Compiler, Runtime, RuntimeOptions};
+
+/// What the engine needs besides the configuration.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// Components inside the binary.
+    pub bundled: &'static [Bundled],
+    /// Where compiled components are kept; None = nowhere.
+    pub cache: Option<PathBuf>,
+    /// Where the admin token is kept.
+    pub state: Option<PathBuf>,
+    /// Threads that run guest code.
+    pub workers: usize,
+}
+
+/// A running engine.
+pub struct Engine {
+    /// Changes stages.
+    pub control: Arc<Control>,
+    /// Where it listens, for people: what, and where.
+    pub addresses: Vec<(String, SocketAddr)>,
+    /// The process's byte budget and where it comes from.
+    pub limit: Limit,
+    servers: Vec<Handle>,
+    own_servers: Vec<tokio::task::JoinHandle<()>>,
+    exporters: Vec<Arc<Exporter>>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// The engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A receiver's port.
+    #[error("a receiver cannot listen")]
+    Bind(#[source] BindError),
+    /// An own port.
+    #[error("cannot listen on {address} for {what}")]
+    BindOwn {
+        /// What was to listen.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// An exporter cannot be built, such as for an unreadable CA file.
+    #[error("exporter \"{exporter}\" cannot be built")]
+    Exporter {
+        /// Its name.
+        exporter: String,
+        /// Why not.
+        source: export::SetupError,
+    },
+    /// The Wasm runtime.
+    #[error("the Wasm runtime cannot start")]
+    Runtime(#[source] wasm::RuntimeError),
+    /// A stage's first generation.
+    #[error("stage \"{}\" cannot be built, at step {}", .stage.name, .source.step())]
+    Stage {
+        /// The stage.
+        stage: Box<Stage>,
+        /// Why not.
+        source: wasm::BuildError,
+    },
+    /// A thread.
+    #[error("a worker thread cannot be started")]
+    Worker(#[source] std::io::Error),
+}
+
+impl Engine {
+    /// The whole path: ports, stages, exporters, pipelines, own pages; then requests are let in.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running then.
+    pub async fn start(config: Config, surroundings: &Surroundings) -> Result<Engine, StartError> {
+        let metrics = Arc::new(Metrics::new());
+        let limit = limit::of(&config.memory);
+        let budget = Budget::new(limit.bytes);
+        let receivers = bind_receivers(&config)?;
+        let own = OwnPorts::bind(&config).await?;
+
+        let workers = surroundings.workers;
+        let options = RuntimeOptions {
+            budget: Arc::clone(&budget),
+            bundled: surroundings.bundled,
+            compiler: Compiler::this_executable(),
+            cache_dir: surroundings.cache.clone(),
+        };
+        let runtime = Arc::new(Runtime::new(options).map_err(StartError::Runtime)?);
+        let first = Control::first_generations(&runtime, &config, workers)
+            .map_err(|failed| StartError::Stage { stage: Box::new(failed.0), source: failed.1 })?;
+        let stages = Stages::new(first);
+        let exporters = start_exporters(&config, &metrics)?;
+        let assembly = assemble(&config, &stages, &exporters, workers, &metrics).map_err(StartError::Worker)?;
+        let control = Control::new(runtime, config, stages, workers, Arc::clone(&metrics));
+
+        let mut addresses: Vec<_> =
+            receivers.iter().map(|(_, server)| (server.description(), server.local_addr())).collect();
+        addresses.extend(own.addresses());
+        let Assembly { inlets, workers, .. } = assembly;
+        let serve = |(receiver, server): (usize, Server)| {
+            let intake = Arc::clone(&inlets[receiver]);
+            server.serve(intake, Arc::clone(&budget), &metrics)
+        };
+        let servers = receivers.into_iter().map(serve).collect();
+        let own_servers = own.serve(&control, &metrics, &budget, surroundings.state.as_deref());
+        Ok(Engine { control, addresses, limit, servers, own_servers, exporters, workers })
+    }
+
+    /// Lets no more requests in, waits for those inside, empties the queues; all of it before `deadline`.
+    pub async fn stop(self, deadline: Instant) {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        futures_util::future::join_all(self.servers.into_iter().map(|server| server.shutdown(patience))).await;
+        // The inlets are gone with the servers, the pipelines with the inlets: workers finish what is queued and end.
+        let workers = tokio::task::spawn_blocking(move || {
+            for worker in self.workers {
+                // A worker that panicked has nothing left to finish.
+                let _panicked = worker.join();
+            }
+        });
+        if tokio::time::timeout_at(deadline.into(), workers).await.is_err() {
+            tracing::warn!("guest calls did not end in time");
+        }
+        let patience = deadline.saturating_duration_since(Instant::now());
+        futures_util::future::join_all(self.exporters.iter().map(|exporter| exporter.shutdown(patience))).await;
+        for server in self.own_servers {
+            server.abort();
+        }
+    }
+}
+
+fn bind_receivers(config: &Config) -> Result<Vec<(usize, Server)>, StartError> {
+    let mut servers = Vec::new();
+    for (number, receiver) in config.receivers.iter().enumerate() {
+        if let Some(grpc) = &receiver.grpc {
+            servers.push((number, Server::bind_grpc(&receiver.name, grpc, Limits::default()).map_err(StartError::Bind)?));
+        }
+        if let Some(http) = &receiver.http {
+            servers.push((number, Server::bind_http(&receiver.name, http, Limits::default()).map_err(StartError::Bind)?));
+        }
+    }
+    Ok(servers)
+}
+
+fn start_exporters(config: &Config, metrics: &Metrics) -> Result<Vec<Arc<Exporter>>, StartError> {
+    let stdout: export::Writer = Arc::new(Mutex::new(std::io::stdout()));
+    config
+        .exporters
+        .iter()
+        .map(|exporter| {
+            let destination = export::destination(&exporter.kind, Arc::clone(&stdout)).map_err(|source| {
+                StartError::Exporter { exporter: exporter.name.clone(), source }
+            })?;
+            Ok(Arc::new(Exporter::start(exporter, destination, metrics)))
+        })
+        .collect()
+}
+
+/// The engine's own listeners, bound before anything else starts.
+struct OwnPorts {
+    metrics: Option<tokio::net::TcpListener>,
+    admin: tokio::net::TcpListener,
+}
+
+impl OwnPorts {
+    async fn bind(config: &Config) -> Result<Self, StartError> {
+        let bind = async |what, address: SocketAddr| {
+            let listener = tokio::net::TcpListener::bind(address).await;
+            listener.map_err(|source| StartError::BindOwn { what, address, source })
+        };
+        let metrics = match config.metrics_address {
+            Some(address) => Some(bind("/metrics", address).await?),
+            None => None,
+        };
+        Ok(Self { metrics, admin: bind("the admin API", config.admin_address).await? })
+    }
+
+    fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        let metrics = self.metrics.as_ref().and_then(|listener| listener.local_addr().ok());
+        let admin = self.admin.local_addr().ok();
+        let named = |name: &str, address: Option<SocketAddr>| address.map(|address| (name.to_owned(), address));
+        named("metrics", metrics).into_iter().chain(named("admin", admin)).collect()
+    }
+
+    fn serve(
+        self,
+        control: &Arc<Control>,
+        metrics: &Arc<Metrics>,
+        budget: &Arc<Budget>,
+        state: Option<&std::path::Path>,
+    ) -> Vec<tokio::task::JoinHandle<()>> {
+        let pages = admin::metrics_page(Arc::clone(metrics), Arc::clone(budget));
+        let token = admin::token::make(state, &self.admin);
+        let api = admin::api(Arc::clone(control), token);
+        let metrics = self.metrics.map(|listener| tokio::spawn(admin::serve(listener, pages)));
+        metrics.into_iter().chain([tokio::spawn(admin::serve(self.admin, api))]).collect()
+    }
+}
+
+/// Long enough for an exporter's try and its answer, shorter than the 30 s that orchestrators grant.
+pub const DRAIN_DEFAULT: Duration = Duration::from_secs(25);

@@ -1,0 +1,149 @@
+//! An exporter's account: handed over = sent + rejected + dropped + queued, in spans, data points and log records.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use super::Sent;
+use crate::observe::metrics::{Counter, ExporterMetrics, Metrics};
+use crate::signal::Signal;
+
+/// Between two log lines on refusals.
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Why an exporter gave items up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GaveUp {
+    /// `max_elapsed_time` passed.
+    RetryTimeout,
+    /// `retry_on_failure` is off.
+    RetryDisabled,
+    /// The process stops.
+    Shutdown,
+    /// The queue was full, and the exporter had failed for too long to hold up the others.
+    Skipped,
+}
+
+impl GaveUp {
+    const ALL: [(GaveUp, &str); 4] = [
+        (GaveUp::RetryTimeout, "retry_timeout"),
+        (GaveUp::RetryDisabled, "retry_disabled"),
+        (GaveUp::Shutdown, "shutdown"),
+        (GaveUp::Skipped, "skipped"),
+    ];
+}
+
+/// Counters by signal.
+#[derive(Debug)]
+pub(super) struct Account {
+    signals: [SignalAccount; Signal::ALL.len()],
+}
+
+#[derive(Debug)]
+struct SignalAccount {
+    items: ExporterMetrics,
+    dropped: [Counter; GaveUp::ALL.len()],
+    tries: [Counter; 4],
+}
+
+impl Account {
+    pub(super) fn new(exporter: &str, metrics: &Metrics) -> Account {
+        let signals = Signal::ALL.map(|signal| SignalAccount {
+            items: metrics.exporter(exporter, signal),
+            dropped: GaveUp::ALL.map(|(_, reason)| metrics.exporter_dropped(exporter, signal, reason)),
+            tries: ["accepted", "partial", "retry", "refused"]
+                .map(|result| metrics.exporter_requests(exporter, signal, result)),
+        });
+        Account { signals }
+    }
+
+    pub(super) fn handed_over(&self, signal: Signal, items: u64) {
+        let account = &self.signals[signal as usize].items;
+        account.handed_over.inc_by(items);
+        account.queued.inc_by(gauge(items));
+    }
+
+    pub(super) fn tried(&self, signal: Signal, sent: &Sent) {
+        let [accepted, partial, retry, refused] = &self.signals[signal as usize].tries;
+        match sent {
+            Sent::Accepted { .. } => accepted,
+            Sent::Partial { .. } => partial,
+            Sent::Retry { .. } => retry,
+            Sent::Refused { .. } => refused,
+        }
+        .inc();
+    }
+
+    /// Of `items`, the peer took all but `rejected`.
+    pub(super) fn sent(&self, signal: Signal, items: u64, rejected: u64) {
+        let account = &self.signals[signal as usize].items;
+        let rejected = rejected.min(items);
+        account.sent.inc_by(items - rejected);
+        account.rejected.inc_by(rejected);
+        account.queued.dec_by(gauge(items));
+    }
+
+    pub(super) fn dropped(&self, signal: Signal, items: u64, reason: GaveUp) {
+        let account = &self.signals[signal as usize];
+        account.dropped[reason as usize].inc_by(items);
+        account.items.queued.dec_by(gauge(items));
+    }
+}
+
+fn gauge(items: u64) -> i64 {
+    i64::try_from(items).unwrap_or(i64::MAX)
+}
+
+/// Whether an exporter gets through; one log line per change.
+#[derive(Debug)]
+pub(super) struct Health {
+    exporter: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    failing_since: Option<Instant>,
+    refusal_logged: Option<Instant>,
+    refusals_unlogged: u64,
+}
+
+impl Health {
+    pub(super) fn new(exporter: String) -> Health {
+        Health { exporter, state: Mutex::default() }
+    }
+
+    pub(super) fn failing_since(&self) -> Option<Instant> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).failing_since
+    }
+
+    /// A try ended without an answer, or with one that asks to come again.
+    pub(super) fn failed(&self, message: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.failing_since.is_none() {
+            state.failing_since = Some(Instant::now());
+            warn!(exporter = self.exporter, "cannot send, trying again: {message}");
+        }
+    }
+
+    /// The peer answered for good.
+    pub(super) fn answered(&self) {
+        let since = self.state.lock().unwrap_or_else(PoisonError::into_inner).failing_since.take();
+        if let Some(since) = since {
+            info!(exporter = self.exporter, "sending again, after {:.1} s", since.elapsed().as_secs_f64());
+        }
+    }
+
+    /// The peer refused items for good; they are counted each time, logged now and then.
+    pub(super) fn refused(&self, message: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.refusal_logged.is_some_and(|at| at.elapsed() < REFUSAL_LOG_INTERVAL) {
+            state.refusals_unlogged += 1;
+            return;
+        }
+        state.refusal_logged = Some(Instant::now());
+        let more = std::mem::take(&mut state.refusals_unlogged);
+        warn!(exporter = self.exporter, more_since_last = more, "the peer rejected items: {message}");
+    }
+}

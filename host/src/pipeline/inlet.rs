@@ -1,0 +1,89 @@
+//! Where a receiver's requests enter the pipelines.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::batch::Batch;
+use crate::memory::Charge;
+use crate::observe::metrics::{Metrics, ReceiverMetrics};
+use crate::ack::{Ack, Answer, Outcome, promise};
+use crate::pipeline::{Part, Pipeline, Request};
+use crate::pipeline::intake::Intake;
+use crate::signal::Signal;
+
+/// The pipelines that listen to one receiver.
+#[derive(Debug)]
+pub struct Inlet {
+    /// In the order of [`Signal::ALL`].
+    targets: [Targets; 3],
+}
+
+#[derive(Debug)]
+struct Targets {
+    pipelines: Vec<Arc<Pipeline>>,
+    metrics: ReceiverMetrics,
+}
+
+impl Inlet {
+    /// The inlet of `receiver`, leading to those of `pipelines` that name it.
+    pub fn new(receiver: &str, pipelines: &[Arc<Pipeline>], metrics: &Metrics) -> Self {
+        let targets = Signal::ALL.map(|signal| Targets {
+            pipelines: pipelines.iter().filter(|pipeline| pipeline.signal() == signal).cloned().collect(),
+            metrics: metrics.receiver(receiver, signal),
+        });
+        Self { targets }
+    }
+
+    fn targets(&self, signal: Signal) -> &Targets {
+        let [traces, metrics, logs] = &self.targets;
+        match signal {
+            Signal::Traces => traces,
+            Signal::Metrics => metrics,
+            Signal::Logs => logs,
+        }
+    }
+}
+
+impl Intake for Inlet {
+    fn submit(&self, signal: Signal, body: Bytes, charge: Charge) -> Answer {
+        let targets = self.targets(signal);
+        let request = Arc::new(Request::new(targets.metrics.clone(), charge));
+        let answered = Arc::clone(&request);
+        let (ack, answer) = promise(move |outcome| answered.answered(outcome));
+        match targets.pipelines.as_slice() {
+            // An empty request succeeds (OTLP specification, "Full Success"); there is nothing to send on.
+            _ if body.is_empty() => ack.settle(Outcome::ACCEPTED),
+            [] => ack.settle(Outcome::Refused { message: format!("no pipeline takes {signal} from this receiver") }),
+            [pipeline] => pipeline.enter(body, ack, request),
+            several => {
+                for (pipeline, ack) in several.iter().zip(ack.into_copies(several.len())) {
+                    pipeline.enter(body.clone(), ack, Arc::clone(&request));
+                }
+            }
+        }
+        answer
+    }
+
+    fn takes(&self, signal: Signal) -> bool {
+        !self.targets(signal).pipelines.is_empty()
+    }
+}
+
+impl Pipeline {
+    /// Takes in one request. Its items are counted by the worker that indexes it for the first stage, or here if there is none:
+    /// counting is one pass over the boundaries.
+    fn enter(self: &Arc<Self>, body: Bytes, ack: Ack, request: Arc<Request>) {
+        let mut account = 0;
+        if !self.starts_with_guests() {
+            match Batch::index(self.signal, vec![body.clone()]) {
+                Ok(batch) => account = batch.account(),
+                Err(malformed) => return ack.settle(Outcome::Refused { message: malformed.to_string() }),
+            }
+            request.count(account);
+            self.entered(account);
+        }
+        self.opened(1);
+        self.advance(vec![Part { body, account, ack, request }], 0);
+    }
+}

@@ -1,0 +1,213 @@
+//! OTLP/HTTP with protobuf bodies, over HTTP/1.1 and HTTP/2.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use prost::Message;
+
+use super::answer::{OVER_BUDGET_DELAY, Reply, bounded, partial_success};
+use super::body::{ReadError, discard, read_body};
+use super::cors::Cors;
+use super::decompress::gunzip;
+use super::requests::{Requests, Told};
+use crate::memory::Charge;
+use crate::otlp::{Code, Status};
+use crate::ack::Outcome;
+use crate::signal::Signal;
+
+const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Of a refused request over HTTP/1, what is still read so that the sender gets to see the answer, and for how long.
+const DISCARDED_BYTES_MAX: usize = 4 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Answers one request.
+pub(super) async fn call<B>(requests: Arc<Requests>, cors: Arc<Option<Cors>>, request: Request<B>) -> Response<Reply>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let origin = request.headers().get(ORIGIN).cloned();
+    let preflight = cors.is_some() && Cors::is_preflight(request.method(), request.headers());
+    let mut response = if preflight {
+        let mut response = Response::new(Reply::default());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response
+    } else {
+        route(&requests, request).await
+    };
+    if let (Some(cors), Some(origin)) = (cors.as_ref(), origin) {
+        cors.decorate(&origin, preflight, response.headers_mut());
+    }
+    response
+}
+
+async fn route<B>(requests: &Requests, request: Request<B>) -> Response<Reply>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let encoding = Encoding::of(request.headers());
+    let path = request.uri().path();
+    let Some(signal) = Signal::ALL.into_iter().find(|signal| signal.http_path() == path) else {
+        let text = "no such path; OTLP/HTTP is served at /v1/traces, /v1/metrics and /v1/logs";
+        return error(StatusCode::NOT_FOUND, Code::NotFound, text.to_owned(), encoding);
+    };
+    if request.method() != Method::POST {
+        let text = "OTLP/HTTP requests are sent by POST";
+        let mut response = error(StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, text.to_owned(), encoding);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
+    let http1 = request.version() < Version::HTTP_2;
+    let (parts, mut body) = request.into_parts();
+    let (told, response) = export(requests, signal, &parts.headers, encoding, &mut body).await;
+    if http1 && !body.is_end_stream() && response.status() != StatusCode::OK {
+        // Unread data would make the kernel reset the connection under the answer. How it ends does not matter.
+        let _elapsed = tokio::time::timeout(DISCARD_TIMEOUT, discard(&mut body, DISCARDED_BYTES_MAX)).await;
+    }
+    requests.count(signal, told);
+    response
+}
+
+async fn export<B>(
+    requests: &Requests,
+    signal: Signal,
+    headers: &HeaderMap,
+    encoding: Encoding,
+    body: &mut B,
+) -> (Told, Response<Reply>)
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let unsupported = |text: &str| {
+        (Told::Refused, error(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, text.to_owned(), encoding))
+    };
+    if !requests.intake.takes(signal) {
+        return (
+            Told::Refused,
+            error(StatusCode::NOT_FOUND, Code::Unimplemented, requests.not_taken(signal), encoding),
+        );
+    }
+    match encoding {
+        Encoding::Protobuf => {}
+        Encoding::Json => return unsupported("OTLP/JSON is not supported yet; send application/x-protobuf"),
+        Encoding::Other => return unsupported("the content type must be application/x-protobuf"),
+    }
+    let gzip = match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"" | b"identity") => false,
+        Some(b"gzip" | b"x-gzip") => true,
+        Some(_) => return unsupported("the content encoding must be gzip or identity"),
+    };
+    let read = read(requests, headers, gzip, body);
+    let read = tokio::time::timeout(requests.limits.body_timeout, read).await.unwrap_or(Err(ReadError::Interrupted));
+    match read {
+        Err(error) => (Told::from(&error), unread(&error, encoding)),
+        Ok((message, charge)) => {
+            let outcome = requests.outcome(requests.intake.submit(signal, message, charge)).await;
+            (Told::from(&outcome), answer(outcome, encoding))
+        }
+    }
+}
+
+async fn read<B>(
+    requests: &Requests,
+    headers: &HeaderMap,
+    gzip: bool,
+    body: &mut B,
+) -> Result<(Bytes, Charge), ReadError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let (bytes, mut charge) = read_body(body, declared, requests.bytes_max, &requests.budget).await?;
+    if gzip {
+        let inflated = gunzip(&bytes, requests.bytes_max, &mut charge).await?;
+        return Ok((inflated, charge));
+    }
+    Ok((bytes, charge))
+}
+
+/// Words an outcome (OTLP specification, "OTLP/HTTP Response").
+fn answer(outcome: Outcome, encoding: Encoding) -> Response<Reply> {
+    match outcome {
+        Outcome::Accepted { warning: None } => success(Bytes::new()),
+        Outcome::Accepted { warning: Some(text) } => success(Bytes::from(partial_success(0, text).encode_to_vec())),
+        Outcome::Partial { rejected, message } => {
+            success(Bytes::from(partial_success(rejected, message).encode_to_vec()))
+        }
+        Outcome::Retry { after, message } => overload(after, message, encoding),
+        Outcome::Refused { message } => error(StatusCode::BAD_REQUEST, Code::InvalidArgument, message, encoding),
+    }
+}
+
+fn unread(cause: &ReadError, encoding: Encoding) -> Response<Reply> {
+    let text = cause.to_string();
+    match cause {
+        ReadError::OverBudget => overload(Some(OVER_BUDGET_DELAY), text, encoding),
+        ReadError::Interrupted => overload(None, text, encoding),
+        ReadError::TooLarge { .. } => error(StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, text, encoding),
+        ReadError::Malformed(_) | ReadError::Corrupt => {
+            error(StatusCode::BAD_REQUEST, Code::InvalidArgument, text, encoding)
+        }
+    }
+}
+
+/// 200: an empty body is the encoding of a response whose `partial_success` is unset. Only protobuf requests get this far.
+fn success(body: Bytes) -> Response<Reply> {
+    let mut response = Response::new(Reply::new(body, None));
+    response.headers_mut().insert(CONTENT_TYPE, PROTOBUF);
+    response
+}
+
+/// 503, with `Retry-After` in whole seconds where it is known when (OTLP specification, "OTLP/HTTP Throttling").
+fn overload(after: Option<Duration>, message: String, encoding: Encoding) -> Response<Reply> {
+    let mut response = error(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, message, encoding);
+    if let Some(after) = after {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    }
+    response
+}
+
+/// An error whose body is a `google.rpc.Status` in the request's encoding (OTLP specification, "Failures").
+fn error(status: StatusCode, code: Code, message: String, encoding: Encoding) -> Response<Reply> {
+    let message = bounded(message);
+    let (content_type, body) = match encoding {
+        Encoding::Json => {
+            (JSON, serde_json::json!({ "code": code as i32, "message": message }).to_string().into_bytes())
+        }
+        Encoding::Protobuf | Encoding::Other => {
+            (PROTOBUF, Status { code: code as i32, message, details: Vec::new() }.encode_to_vec())
+        }
+    };
+    let mut response = Response::new(Reply::new(Bytes::from(body), None));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// How the request's body is written, and so how the answer's is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Protobuf,
+    Json,
+    Other,
+}
+
+impl Encoding {
+    fn of(headers: &HeaderMap) -> Encoding {
+        let value = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let essence = value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+        if essence.eq_ignore_ascii_case(b"application/x-protobuf") {
+            Encoding::Protobuf
+        } else if essence.eq_ignore_ascii_case(b"application/json") {
+            Encoding::Json
+        } else {
+            Encoding::Other
+        }
+    }
+}

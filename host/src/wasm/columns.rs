@@ -1,0 +1,137 @@
+//! The columns of the fields an instance opened: one scan of a batch reads all of one level, once per call, into reused buffers.
+
+use std::sync::Arc;
+
+use super::bindings::Values;
+use crate::batch::{Batch, Column, Field, Level, Slice};
+use crate::signal::Signal;
+
+/// A field's column in the form in which it is lowered into a guest: shared, so that nothing is copied but into the guest's memory.
+#[derive(Debug)]
+struct Cell {
+    group: usize,
+    values: Arc<Values>,
+    codes: Arc<Vec<u32>>,
+}
+
+/// Fields that one scan reads.
+#[derive(Debug)]
+struct Group {
+    signal: Option<Signal>,
+    level: Level,
+    /// Which fields, by their number.
+    members: Vec<usize>,
+    fields: Vec<Field>,
+    /// Read into, then handed to the cells.
+    scratch: Vec<Column>,
+    is_read: bool,
+}
+
+/// Columns of all fields of an instance, by field number.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    cells: Vec<Cell>,
+    groups: Vec<Group>,
+}
+
+impl Columns {
+    /// Places for these fields' columns.
+    pub(super) fn new(fields: &[Field]) -> Self {
+        let mut columns = Self::default();
+        for (number, field) in fields.iter().enumerate() {
+            let group = columns.group_for(field);
+            columns.groups[group].members.push(number);
+            columns.groups[group].fields.push(field.clone());
+            columns.groups[group].scratch.push(Column::default());
+            let values = Values { kinds: Vec::new(), offsets: Vec::new(), bytes: Vec::new() };
+            columns.cells.push(Cell { group, values: Arc::new(values), codes: Arc::default() });
+        }
+        columns
+    }
+
+    fn group_for(&mut self, field: &Field) -> usize {
+        let (signal, level) = (field.signal(), field.level());
+        if let Some(group) = self.groups.iter().position(|group| (group.signal, group.level) == (signal, level)) {
+            return group;
+        }
+        self.groups.push(Group {
+            signal,
+            level,
+            members: Vec::new(),
+            fields: Vec::new(),
+            scratch: Vec::new(),
+            is_read: false,
+        });
+        self.groups.len() - 1
+    }
+
+    /// Forgets what was read; buffers stay.
+    pub(super) fn begin_call(&mut self) {
+        for group in &mut self.groups {
+            group.is_read = false;
+        }
+    }
+
+    /// Levels that fields of this signal need.
+    pub(super) fn levels(&self, signal: Signal) -> impl Iterator<Item = Level> + '_ {
+        self.groups
+            .iter()
+            .filter(move |group| group.signal.is_none_or(|other| other == signal))
+            .map(|group| group.level)
+    }
+
+    /// The different values of a field. The field is one of those given to [`Columns::new`], readable in this batch.
+    pub(super) fn values(&mut self, field: usize, batch: &Batch, slice: &Slice) -> Option<&Arc<Values>> {
+        self.cell(field, batch, slice).map(|cell| &cell.values)
+    }
+
+    /// Which value each row has.
+    pub(super) fn codes(&mut self, field: usize, batch: &Batch, slice: &Slice) -> Option<&Arc<Vec<u32>>> {
+        self.cell(field, batch, slice).map(|cell| &cell.codes)
+    }
+
+    fn cell(&mut self, field: usize, batch: &Batch, slice: &Slice) -> Option<&Cell> {
+        let group = self.groups.get_mut(self.cells.get(field)?.group)?;
+        if !group.is_read {
+            group.is_read = true;
+            group.take_buffers(&mut self.cells);
+            let fields: Vec<&Field> = group.fields.iter().collect();
+            batch.columns(slice, &fields, &mut group.scratch);
+            group.hand_over(&mut self.cells);
+        }
+        self.cells.get(field)
+    }
+}
+
+impl Group {
+    /// Takes the cells' buffers back for reading into, unless a guest's result still holds them.
+    fn take_buffers(&mut self, cells: &mut [Cell]) {
+        for (&member, column) in self.members.iter().zip(&mut self.scratch) {
+            let cell = &mut cells[member];
+            if let (Some(values), Some(codes)) = (Arc::get_mut(&mut cell.values), Arc::get_mut(&mut cell.codes)) {
+                swap(values, codes, column);
+            }
+        }
+    }
+
+    fn hand_over(&mut self, cells: &mut [Cell]) {
+        for (&member, column) in self.members.iter().zip(&mut self.scratch) {
+            let cell = &mut cells[member];
+            match (Arc::get_mut(&mut cell.values), Arc::get_mut(&mut cell.codes)) {
+                (Some(values), Some(codes)) => swap(values, codes, column),
+                _ => {
+                    let Column { kinds, offsets, bytes, codes } = std::mem::take(column);
+                    cell.values = Arc::new(Values { kinds, offsets, bytes });
+                    cell.codes = Arc::new(codes);
+                }
+            }
+        }
+    }
+}
+
+fn swap(values: &mut Values, codes: &mut Vec<u32>, column: &mut Column) {
+    std::mem::swap(&mut values.kinds, &mut column.kinds);
+    std::mem::swap(&mut values.offsets, &mut column.offsets);
+    std::mem::swap(&mut values.bytes, &mut column.bytes);
+    std::mem::swap(codes, &mut column.codes);
+}

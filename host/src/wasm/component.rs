@@ -1,0 +1,277 @@
+//! A component's bytes: where they come from, what they import and export, before anything of them is compiled or run.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+use wasmparser::{Encoding, Parser, Payload};
+
+use super::error::LoadError;
+use crate::config::model::OnFault;
+
+/// The contract's package.
+const PACKAGE: &str = "sluicebox:telemetry";
+/// The contract's version that this host speaks.
+pub(super) const CONTRACT_VERSION: &str = "0.1.0";
+/// Largest component. JavaScript and Python components carry their interpreter: 12 to 20 MiB.
+pub const COMPONENT_BYTES_MAX: u64 = 32 << 20;
+
+/// SHA-256 of a component's bytes, in hex.
+pub fn digest(wasm: &[u8]) -> String {
+    hex(&Sha256::digest(wasm))
+}
+
+/// The same of a file; None where it cannot be read.
+pub fn digest_of_file(path: &Path) -> Option<String> {
+    read_file(path).ok().map(|wasm| digest(&wasm))
+}
+
+/// Interfaces of the contract that a component can import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Interface {
+    /// Opening fields and rules.
+    Fields,
+    /// Reading batches.
+    Batches,
+    /// Dropping rows.
+    Dropping,
+}
+
+impl Interface {
+    const ALL: [Interface; 3] = [Interface::Fields, Interface::Batches, Interface::Dropping];
+
+    /// The name in the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Interface::Fields => "fields",
+            Interface::Batches => "batches",
+            Interface::Dropping => "dropping",
+        }
+    }
+
+    /// Package, name and version, as components import it.
+    pub(super) fn full_name(self) -> String {
+        format!("{PACKAGE}/{}@{CONTRACT_VERSION}", self.as_str())
+    }
+}
+
+/// What a component is for, by what it exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Judges batches in a pipeline.
+    Processor,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Role::Processor => f.write_str("processor"),
+        }
+    }
+}
+
+/// What is known of a component without running it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComponentInfo {
+    /// SHA-256 of its bytes, in hex.
+    pub digest: String,
+    /// What it is for.
+    pub role: Role,
+    /// What it may do, sorted.
+    pub imports: Vec<Interface>,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+impl ComponentInfo {
+    /// Reads what `wasm` says of itself.
+    pub(super) fn of(name: &str, wasm: &[u8]) -> Result<Self, LoadError> {
+        let named = |source| LoadError::NotAComponent { name: name.to_owned(), source };
+        let surface = Surface::parse(wasm).map_err(named)?;
+        let (role, imports) = surface.check().map_err(|source| LoadError::Imports { name: name.to_owned(), source })?;
+        Ok(Self { digest: digest(wasm), role, imports, bytes: wasm.len() as u64 })
+    }
+
+    /// What happens to a batch that it did not judge, unless the config says otherwise: nothing is lost where it can only drop.
+    pub fn default_on_fault(&self) -> OnFault {
+        OnFault::Pass
+    }
+}
+
+/// Bytes that are no component.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAComponent {
+    /// A core module.
+    #[error(
+        "it is a core Wasm module; make a component of it with `wasm-tools component new`, or build with a toolchain that makes \
+         components (README, \"Writing a processor\")"
+    )]
+    CoreModule,
+    /// The text format.
+    #[error("it is WebAssembly text; assemble it with `wasm-tools parse`")]
+    Text,
+    /// No Wasm at all.
+    #[error("it does not begin like a Wasm file")]
+    NotWasm,
+    /// Damaged.
+    #[error("{0}")]
+    Malformed(#[from] wasmparser::BinaryReaderError),
+}
+
+/// A component that imports or exports the wrong things.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// WASI.
+    #[error(
+        "it imports {0}, but components get no WASI: no files, sockets, environment, clocks or randomness; build it for \
+         wasm32-unknown-unknown (Rust), or stub WASI out (`componentize-py --stub-wasi`, `componentize-js --disable all`)"
+    )]
+    Wasi(String),
+    /// An interface of the contract that this version does not have.
+    #[error("it imports {name}, which this version does not have (it has: {known})")]
+    UnknownInterface {
+        /// Its name.
+        name: String,
+        /// Those that exist.
+        known: String,
+    },
+    /// Anything else.
+    #[error(
+        "it imports {0}, which is not part of sluicebox:telemetry@{CONTRACT_VERSION}; only its interfaces can be imported"
+    )]
+    Foreign(String),
+    /// The contract, in a version that cannot be linked.
+    #[error(
+        "it was built for sluicebox:telemetry@{found}, but this version speaks {CONTRACT_VERSION}; build it with that version's wit"
+    )]
+    Version {
+        /// Of the component.
+        found: String,
+    },
+    /// It exports no role.
+    #[error("it does not export {PACKAGE}/{missing}@{CONTRACT_VERSION}; a processor exports `plugin` and `processor`")]
+    NoRole {
+        /// The interface that is missing.
+        missing: &'static str,
+    },
+}
+
+/// Names a component imports and exports.
+#[derive(Debug, Default)]
+struct Surface<'a> {
+    imports: Vec<&'a str>,
+    exports: Vec<&'a str>,
+}
+
+impl<'a> Surface<'a> {
+    fn parse(wasm: &'a [u8]) -> Result<Self, NotAComponent> {
+        if !wasm.starts_with(b"\0asm") {
+            let text = wasm.trim_ascii_start();
+            let is_text = text.starts_with(b"(") || text.starts_with(b";;");
+            return Err(if is_text { NotAComponent::Text } else { NotAComponent::NotWasm });
+        }
+        let mut surface = Self::default();
+        // Modules and components inside this one: their imports are met by it.
+        let mut depth = 0_u32;
+        for payload in Parser::new(0).parse_all(wasm) {
+            match payload? {
+                Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                    return Err(NotAComponent::CoreModule);
+                }
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    for import in section {
+                        surface.imports.push(import?.name.name);
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        surface.exports.push(export?.name.name);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(surface)
+    }
+
+    fn check(&self) -> Result<(Role, Vec<Interface>), ImportError> {
+        let mut imports = self.imports.iter().map(|name| interface(name)).collect::<Result<Vec<_>, _>>()?;
+        imports.sort_unstable();
+        imports.dedup();
+        for missing in ["plugin", "processor"] {
+            let mut found = false;
+            for name in &self.exports {
+                if let Some((interface, version)) = of_contract(name) {
+                    check_version(version)?;
+                    found |= interface == missing;
+                }
+            }
+            if !found {
+                return Err(ImportError::NoRole { missing });
+            }
+        }
+        Ok((Role::Processor, imports))
+    }
+}
+
+fn interface(name: &str) -> Result<Interface, ImportError> {
+    if name.starts_with("wasi:") {
+        return Err(ImportError::Wasi(name.to_owned()));
+    }
+    let (interface, version) = of_contract(name).ok_or_else(|| ImportError::Foreign(name.to_owned()))?;
+    check_version(version)?;
+    Interface::ALL.into_iter().find(|known| known.as_str() == interface).ok_or_else(|| ImportError::UnknownInterface {
+        name: name.to_owned(),
+        known: Interface::ALL.map(Interface::as_str).join(", "),
+    })
+}
+
+/// Interface and version of a name of the contract's package.
+fn of_contract(name: &str) -> Option<(&str, &str)> {
+    let rest = name.strip_prefix(PACKAGE)?.strip_prefix('/')?;
+    Some(rest.split_once('@').unwrap_or((rest, "")))
+}
+
+/// Versions link if they agree up to the first number that is not 0 (semantic versioning, "caret").
+fn check_version(found: &str) -> Result<(), ImportError> {
+    let track = |version: &str| -> Vec<String> {
+        let mut numbers = version.split('.').map(str::to_owned);
+        let mut track = Vec::new();
+        for number in numbers.by_ref() {
+            let decides = number != "0";
+            track.push(number);
+            if decides {
+                break;
+            }
+        }
+        track
+    };
+    if track(found) == track(CONTRACT_VERSION) { Ok(()) } else { Err(ImportError::Version { found: found.to_owned() }) }
+}
+
+/// Reads a component's file.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let failed = |source| LoadError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let mut wasm = Vec::new();
+    // A file can grow while it is read, so its size is not trusted.
+    file.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut wasm).map_err(failed)?;
+    if wasm.len() as u64 > COMPONENT_BYTES_MAX {
+        let bytes = std::fs::metadata(path).map_or(wasm.len() as u64, |file| file.len());
+        return Err(LoadError::TooLarge { name: path.display().to_string(), bytes, bytes_max: COMPONENT_BYTES_MAX });
+    }
+    Ok(wasm)
+}
+
+/// Lower-case hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+use super::*;
+
+fn info(text: &str) -> Result<ComponentInfo, LoadError> {
+    ComponentInfo::of("test.wasm", &wat::parse_str(text).expect("valid text"))
+}
+
+fn error(text: &str) -> String {
+    info(text).expect_err("is refused").to_string()
+}
+
+/// A component with these imports, exporting empty instances under these names.
+fn component(imports: &[&str], exports: &[&str]) -> String {
+    let imports: String = imports.iter().map(|name| format!("(import \"{name}\" (instance))")).collect();
+    let exports: String = exports
+        .iter()
+        .map(|name| format!("(instance $i{0} ) (export \"{name}\" (instance $i{0}))", name.len()))
+        .collect();
+    format!("(component {imports} {exports})")
+}
+
+const EXPORTS: [&str; 2] = ["sluicebox:telemetry/plugin@0.1.0", "sluicebox:telemetry/processor@0.1.0"];
+
+#[test]
+fn says_what_a_component_may_do() {
+    let text = component(
+        &["sluicebox:telemetry/dropping@0.1.0", "sluicebox:telemetry/fields@0.1.3"],
+        &["sluicebox:telemetry/plugin@0.1.0", "sluicebox:telemetry/processor@0.1.0", "else:where/there"],
+    );
+    let info = info(&text).expect("is a processor");
+    assert_eq!(info.imports, [Interface::Fields, Interface::Dropping]);
+    assert_eq!(info.role, Role::Processor);
+    assert_eq!(info.default_on_fault(), OnFault::Pass);
+    assert_eq!(info.digest.len(), 64);
+}
+
+#[test]
+fn refuses_what_is_no_component() {
+    let of = |bytes: &[u8]| ComponentInfo::of("x", bytes).expect_err("is refused").to_string();
+    assert!(of(b"\0asm\x01\0\0\0").contains("core Wasm module"));
+    assert!(of(b"  (component)").contains("WebAssembly text"));
+    assert!(of(b"\x7fELF").contains("does not begin like a Wasm file"));
+    assert!(of(b"").contains("does not begin like a Wasm file"));
+    assert!(of(b"\0asm\x0d\0\x01\0\xff").contains("not a component"));
+}
+
+#[test]
+fn refuses_what_it_cannot_grant_and_says_what_to_do() {
+    assert!(error(&component(&["wasi:cli/environment@0.2.6"], &EXPORTS)).contains("no WASI"));
+    assert!(error(&component(&["a:b/c"], &EXPORTS)).contains("a:b/c"));
+    let unknown = error(&component(&["sluicebox:telemetry/editing@0.1.0"], &EXPORTS));
+    assert!(unknown.contains("sluicebox:telemetry/editing@0.1.0") && unknown.contains("fields, batches, dropping"));
+    let version = error(&component(&["sluicebox:telemetry/fields@0.2.0"], &EXPORTS));
+    assert!(version.contains("0.2.0") && version.contains("0.1.0"), "{version}");
+    let version = error(&component(&[], &["sluicebox:telemetry/plugin@1.0.0"]));
+    assert!(version.contains("1.0.0"), "{version}");
+    assert!(error(&component(&[], &EXPORTS[..1])).contains("processor"));
+}
+
+#[test]
+fn what_nested_components_import_is_not_the_components() {
+    let text = format!(
+        "(component (component (import \"wasi:cli/environment@0.2.6\" (instance))) \
+         (core module (import \"a\" \"b\" (func))) {})",
+        EXPORTS.map(|name| format!("(instance $i{0}) (export \"{name}\" (instance $i{0}))", name.len())).join(" ")
+    );
+    assert!(info(&text).expect("is a processor").imports.is_empty());
+}
+
+#[test]
+fn hex_is_lower_case() {
+    assert_eq!(hex(&[0, 0x9f, 0xa0]), "009fa0");
+}

@@ -1,0 +1,193 @@
+//! One component with one config, ready to judge: instances for every worker and a warm spare.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use tracing::warn;
+use wasmtime::Engine;
+
+use super::bindings::FilterPre;
+use super::component::ComponentInfo;
+use super::error::{BuildError, ConfigureError};
+use super::instance::GuestInstance;
+use super::limits::Bounds;
+use super::probe::probe;
+use super::state::{Opened, State};
+use crate::config::model::{Component, OnFault, StageLimits};
+use crate::memory::Budget;
+use crate::pipeline::stage::{Fault, FaultKind, Generation, Instance};
+
+/// What a generation is made from.
+#[derive(Clone, Debug)]
+pub struct GenerationSpec {
+    /// The stage's name as in the config.
+    pub stage: String,
+    /// Counts from 1 for each stage.
+    pub number: u64,
+    /// What judges.
+    pub component: Component,
+    /// What `configure` gets: JSON text.
+    pub config: String,
+    /// Bounds of an instance.
+    pub limits: StageLimits,
+    /// Only where the file says so; else what the component imports decides.
+    pub on_fault: Option<OnFault>,
+    /// Worker threads, each of which gets an instance.
+    pub workers: usize,
+}
+
+/// A component that was compiled and linked; shared by all generations that use it.
+pub(super) struct Linked {
+    pub(super) info: ComponentInfo,
+    pub(super) pre: FilterPre<State>,
+}
+
+/// A generation whose instances are Wasm.
+#[derive(Clone, Debug)]
+pub(super) struct WasmGeneration(Arc<Shared>);
+
+struct Shared {
+    stage: String,
+    number: u64,
+    on_fault: OnFault,
+    config: String,
+    bounds: Bounds,
+    linked: Arc<Linked>,
+    engine: Engine,
+    budget: Arc<Budget>,
+    /// Of the first instance; all others must match it.
+    opened: Opened,
+    prepared: Mutex<Vec<GuestInstance>>,
+    is_rebuilding: AtomicBool,
+}
+
+impl WasmGeneration {
+    /// Configures one instance per worker and a spare, and calls each of them once.
+    pub(super) fn build(
+        spec: GenerationSpec,
+        linked: Arc<Linked>,
+        engine: &Engine,
+        budget: &Arc<Budget>,
+    ) -> Result<Self, BuildError> {
+        let bounds = Bounds::from(spec.limits);
+        let first = GuestInstance::new(engine, &linked.pre, bounds, budget, &spec.config)?;
+        let shared = Shared {
+            stage: spec.stage,
+            number: spec.number,
+            on_fault: spec.on_fault.unwrap_or_else(|| linked.info.default_on_fault()),
+            config: spec.config,
+            bounds,
+            linked,
+            engine: engine.clone(),
+            budget: Arc::clone(budget),
+            opened: first.opened().clone(),
+            prepared: Mutex::new(Vec::with_capacity(spec.workers + 1)),
+            is_rebuilding: AtomicBool::new(false),
+        };
+        let mut prepared = vec![first];
+        for _ in 0..spec.workers {
+            prepared.push(shared.new_instance()?);
+        }
+        for instance in &mut prepared {
+            probe(instance)?;
+        }
+        *shared.prepared() = prepared;
+        Ok(Self(Arc::new(shared)))
+    }
+
+    /// Makes a new spare beside the data path.
+    fn rebuild_spare(&self) {
+        if self.0.is_rebuilding.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let generation = self.clone();
+        let spawned = thread::Builder::new().name("guest-spare".to_owned()).spawn(move || {
+            let shared = &generation.0;
+            match shared.new_instance() {
+                Ok(instance) => shared.prepared().push(instance),
+                Err(error) => warn!("stage {}: no spare instance: {error}", shared.stage),
+            }
+            shared.is_rebuilding.store(false, Ordering::Release);
+        });
+        if spawned.is_err() {
+            self.0.is_rebuilding.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Shared {
+    fn new_instance(&self) -> Result<GuestInstance, ConfigureError> {
+        let instance = GuestInstance::new(&self.engine, &self.linked.pre, self.bounds, &self.budget, &self.config)?;
+        if *instance.opened() == self.opened { Ok(instance) } else { Err(ConfigureError::Differs) }
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, Vec<GuestInstance>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Generation for WasmGeneration {
+    fn stage(&self) -> &str {
+        &self.0.stage
+    }
+
+    fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    fn digest(&self) -> &str {
+        &self.0.linked.info.digest
+    }
+
+    fn on_fault(&self) -> OnFault {
+        self.0.on_fault
+    }
+
+    fn rules(&self) -> &[String] {
+        &self.0.opened.rules
+    }
+
+    fn instance(&self) -> Result<Box<dyn Instance>, Fault> {
+        let (instance, was_last) = {
+            let mut prepared = self.0.prepared();
+            (prepared.pop(), prepared.is_empty())
+        };
+        if was_last {
+            self.rebuild_spare();
+        }
+        match instance {
+            Some(instance) => Ok(Box::new(instance)),
+            None => Ok(Box::new(self.0.new_instance().map_err(ConfigureError::into_fault)?)),
+        }
+    }
+}
+
+impl ConfigureError {
+    /// For an instance made while the stage serves: the same config worked before.
+    fn into_fault(self) -> Fault {
+        let message = self.to_string();
+        match self {
+            ConfigureError::Instantiate(fault) | ConfigureError::Faulted(fault) => Fault { kind: fault.kind, message },
+            ConfigureError::Rejected(_) => Fault { kind: FaultKind::ReturnedError, message },
+            ConfigureError::Differs => Fault { kind: FaultKind::BadOutput, message },
+        }
+    }
+}
+
+impl fmt::Debug for Linked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Linked").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WasmGeneration")
+            .field("stage", &self.stage)
+            .field("number", &self.number)
+            .field("linked", &self.linked)
+            .finish_non_exhaustive()
+    }
+}

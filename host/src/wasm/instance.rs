@@ -1,0 +1,136 @@
+//! A live instance: configured once, then called for batch after batch by the thread that owns it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::Engine;
+use wasmtime::component::Resource;
+
+use super::bindings::{Filter, FilterPre};
+use super::error::ConfigureError;
+use super::fault::printable;
+use super::limits::{Bounds, CONFIGURE_DEADLINE, DEADLINE_PER_ROW};
+use super::state::{Opened, State};
+use super::store::GuestStore;
+use crate::batch::{Batch, Level};
+use crate::memory::Budget;
+use crate::pipeline::stage::{Effects, Fault, FaultKind, Instance};
+use crate::signal::Signal;
+
+/// Longest text of a guest's error that is shown.
+const ERROR_CHARS_MAX: usize = 2048;
+/// An instance is replaced once it has this share of the memory it may have: linear memory never shrinks.
+const RECYCLE_PERCENT: u64 = 75;
+
+/// An instance of a processor.
+pub(super) struct GuestInstance {
+    store: GuestStore,
+    guest: Filter,
+    bounds: Bounds,
+}
+
+/// How a call failed.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// The guest returned this error. It may hold telemetry.
+    Returned(String),
+    /// Anything else.
+    Fault(Fault),
+}
+
+impl GuestInstance {
+    /// Instantiates and configures.
+    pub(super) fn new(
+        engine: &Engine,
+        pre: &FilterPre<State>,
+        bounds: Bounds,
+        budget: &Arc<Budget>,
+        config: &str,
+    ) -> Result<Self, ConfigureError> {
+        let mut store = GuestStore::new(engine, &bounds, budget);
+        let guest =
+            store.run(CONFIGURE_DEADLINE, |store| pre.instantiate(store)).map_err(ConfigureError::Instantiate)?;
+        store.state_mut().begin_configure();
+        let plugin = guest.sluicebox_telemetry_plugin();
+        let answer = store
+            .run(CONFIGURE_DEADLINE, |store| plugin.call_configure(store, config))
+            .map_err(ConfigureError::Faulted)?;
+        answer.map_err(|text| ConfigureError::Rejected(printable(&text, ERROR_CHARS_MAX)))?;
+        store.state_mut().end_configure();
+        Ok(Self { store, guest, bounds })
+    }
+
+    /// What it opened while it was configured.
+    pub(super) fn opened(&self) -> &Opened {
+        &self.store.state().opened
+    }
+
+    /// One call of `process`, with the guest's own error text.
+    pub(super) fn process(&mut self, batch: Batch, items: Range<u32>) -> (Batch, Result<Effects, CallError>) {
+        let signal = batch.signal();
+        if let Err((batch, misuse)) = self.store.state_mut().begin_call(batch, items) {
+            let fault = Fault { kind: FaultKind::Trap, message: misuse.to_string() };
+            return (batch, Err(CallError::Fault(fault)));
+        }
+        let allowance = self.allowance(signal);
+        let processor = self.guest.sluicebox_telemetry_processor();
+        let answer = self.store.run(allowance, |store| processor.call_process(store, Resource::new_borrow(0)));
+        match (self.store.state_mut().end_call(), answer) {
+            (Some((batch, effects)), Ok(Ok(()))) => (batch, Ok(effects)),
+            (Some((batch, _)), Ok(Err(text))) => (batch, Err(CallError::Returned(text))),
+            (Some((batch, _)), Err(fault)) => (batch, Err(CallError::Fault(fault))),
+            (None, _) => unreachable!("begin_call puts a batch in, and only end_call takes it out"),
+        }
+    }
+
+    fn allowance(&self, signal: Signal) -> Duration {
+        let rows = self.store.state().call.as_ref().map_or(0, |call| {
+            let items = call.batch.rows(&call.slice, Level::Item);
+            let points = if signal == Signal::Metrics { call.batch.rows(&call.slice, Level::Point) } else { 0 };
+            items.max(points)
+        });
+        self.bounds.deadline.saturating_add(DEADLINE_PER_ROW.saturating_mul(rows))
+    }
+}
+
+impl Instance for GuestInstance {
+    fn call(&mut self, batch: Batch, items: Range<u32>) -> (Batch, Result<Effects, Fault>) {
+        let (batch, result) = self.process(batch, items);
+        (batch, result.map_err(CallError::without_text))
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.store.state().limiter.bytes()
+    }
+
+    fn wants_recycling(&self) -> bool {
+        self.memory_bytes() >= self.bounds.memory_bytes_max / 100 * RECYCLE_PERCENT
+    }
+}
+
+impl CallError {
+    /// What may be logged: a returned text may quote telemetry, so only its length is said.
+    pub(super) fn without_text(self) -> Fault {
+        match self {
+            CallError::Fault(fault) => fault,
+            CallError::Returned(text) => Fault {
+                kind: FaultKind::ReturnedError,
+                message: format!(
+                    "returned an error of {} bytes; its text is not shown, since it may hold telemetry",
+                    text.len()
+                ),
+            },
+        }
+    }
+
+    /// With the guest's text, for a call on data that is not telemetry.
+    pub(super) fn with_text(self) -> Fault {
+        match self {
+            CallError::Fault(fault) => fault,
+            CallError::Returned(text) => {
+                Fault { kind: FaultKind::ReturnedError, message: printable(&text, ERROR_CHARS_MAX) }
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Bounds of one instance, and the limiter that wasmtime asks before an instance grows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+use crate::config::model::StageLimits;
+use crate::memory::{Budget, Charge};
+
+/// Elements of all tables of an instance. A JavaScript engine compiled to Wasm has about 30,000.
+const TABLE_ELEMENTS_MAX: usize = 200_000;
+/// What a table element costs the host.
+const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
+/// Core and component instances: a component made of one module has four.
+const INSTANCES_MAX: usize = 64;
+const TABLES_MAX: usize = 32;
+const MEMORIES_MAX: usize = 8;
+
+/// Host calls of one guest call.
+pub(super) const HOST_CALLS_MAX: u32 = 10_000;
+/// Host calls of `configure`.
+pub(super) const CONFIGURE_HOST_CALLS_MAX: u32 = 2_000;
+/// Component-model handles of one instance that live at the same time: fields, rules and row sets, twice.
+pub(super) const HANDLES_MAX: usize = 10_000;
+/// Longest `configure`, and longest instantiation.
+pub(super) const CONFIGURE_DEADLINE: Duration = Duration::from_secs(2);
+/// What a call's deadline gains with each row.
+pub(super) const DEADLINE_PER_ROW: Duration = Duration::from_micros(20);
+
+/// Bounds of one instance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Bounds {
+    pub(super) memory_bytes_max: u64,
+    pub(super) output_bytes_max: u64,
+    pub(super) deadline: Duration,
+}
+
+impl From<StageLimits> for Bounds {
+    fn from(limits: StageLimits) -> Self {
+        Self {
+            memory_bytes_max: limits.memory_bytes_max,
+            output_bytes_max: limits.output_bytes_max,
+            deadline: limits.deadline,
+        }
+    }
+}
+
+/// Grants memory and tables within an instance's bound and the process budget, which gets them back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    bytes_max: u64,
+    charge: Charge,
+    table_elements: usize,
+    denied: Option<Denied>,
+}
+
+/// Why growth was denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// The instance's own bound.
+    Instance,
+    /// The process budget.
+    Process,
+    /// Tables, which no guest should grow that far.
+    Tables,
+}
+
+impl Limiter {
+    pub(super) fn new(bytes_max: u64, budget: &Arc<Budget>) -> Self {
+        Self { bytes_max, charge: budget.charge_over(0), table_elements: 0, denied: None }
+    }
+
+    /// Bytes of memories and tables now.
+    pub(super) fn bytes(&self) -> u64 {
+        self.charge.bytes()
+    }
+
+    /// Why growth was denied since the last time this was asked.
+    pub(super) fn take_denied(&mut self) -> Option<Denied> {
+        self.denied.take()
+    }
+
+    fn grow(&mut self, more: usize) -> bool {
+        let Some(bytes) = self.charge.bytes().checked_add(more as u64).filter(|&bytes| bytes <= self.bytes_max) else {
+            self.denied = Some(Denied::Instance);
+            return false;
+        };
+        let fits = self.charge.resize(bytes);
+        if !fits {
+            self.denied = Some(Denied::Process);
+        }
+        fits
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        Ok(self.grow(desired.saturating_sub(current)))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let more = desired.saturating_sub(current);
+        let elements = self.table_elements.saturating_add(more);
+        if elements > TABLE_ELEMENTS_MAX {
+            self.denied = Some(Denied::Tables);
+            return Ok(false);
+        }
+        let fits = self.grow(more.saturating_mul(TABLE_ELEMENT_BYTES));
+        if fits {
+            self.table_elements = elements;
+        }
+        Ok(fits)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES_MAX
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: usize = 64 << 10;
+
+    #[test]
+    fn growth_is_charged_and_given_back() {
+        let budget = Budget::new(10 * PAGE as u64);
+        let mut limiter = Limiter::new(4 * PAGE as u64, &budget);
+        assert!(limiter.memory_growing(0, 2 * PAGE, None).expect("answers"));
+        assert!(limiter.table_growing(0, 100, None).expect("answers"));
+        assert_eq!(budget.bytes_used(), 2 * PAGE as u64 + 800);
+        assert!(!limiter.memory_growing(2 * PAGE, 4 * PAGE, None).expect("answers"), "tables count too");
+        assert_eq!(limiter.take_denied(), Some(Denied::Instance));
+        assert_eq!(limiter.take_denied(), None);
+        drop(limiter);
+        assert_eq!(budget.bytes_used(), 0);
+    }
+
+    #[test]
+    fn the_process_budget_is_not_passed() {
+        let budget = Budget::new(3 * PAGE as u64);
+        let _other = budget.charge(2 * PAGE as u64).expect("fits");
+        let mut limiter = Limiter::new(4 * PAGE as u64, &budget);
+        assert!(limiter.memory_growing(0, PAGE, None).expect("answers"));
+        assert!(!limiter.memory_growing(PAGE, 2 * PAGE, None).expect("answers"));
+        assert_eq!(limiter.take_denied(), Some(Denied::Process));
+    }
+
+    #[test]
+    fn tables_are_bounded_in_all() {
+        let budget = Budget::new(u64::MAX);
+        let mut limiter = Limiter::new(u64::MAX, &budget);
+        assert!(limiter.table_growing(0, TABLE_ELEMENTS_MAX - 1, None).expect("answers"));
+        assert!(!limiter.table_growing(0, 2, None).expect("answers"));
+        assert!(limiter.table_growing(0, 1, None).expect("answers"));
+    }
+}

@@ -1,0 +1,167 @@
+//! The entry: builds generations of stages, and says what a component is.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tracing::warn;
+use wasmtime::Engine;
+
+use super::bindings::FilterPre;
+use super::cache::Cache;
+use super::code::CodeLoader;
+use super::compile::Compiler;
+use super::component::{ComponentInfo, read_file};
+use super::engine::{Cpu, engine, start_ticker};
+use super::error::{BuildError, LinkError, LoadError};
+use super::generation::{GenerationSpec, Linked, WasmGeneration};
+use super::imports;
+use crate::config::model::Component;
+use crate::memory::Budget;
+use crate::pipeline::stage::Generation;
+
+/// A component that ships inside the binary.
+#[derive(Clone, Copy, Debug)]
+pub struct Bundled {
+    /// The processor's type in the config, such as `filter`.
+    pub name: &'static str,
+    /// The component.
+    pub wasm: &'static [u8],
+    /// Its machine code for [`Cpu::Baseline`]; may be empty.
+    pub artifact: &'static [u8],
+}
+
+/// What a runtime needs from its process.
+#[derive(Clone, Debug)]
+pub struct RuntimeOptions {
+    /// Guest memory is charged here.
+    pub budget: Arc<Budget>,
+    /// What ships inside.
+    pub bundled: &'static [Bundled],
+    /// How to start the compiler.
+    pub compiler: Compiler,
+    /// Where compiled code is kept; None or a directory that cannot be used = nowhere.
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// The runtime could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// wasmtime refuses to run here.
+    #[error("cannot start the Wasm runtime: {0}")]
+    Engine(#[source] wasmtime::Error),
+    /// No thread for the guests' clock.
+    #[error("cannot start the guests' clock: {0}")]
+    Clock(#[source] std::io::Error),
+}
+
+/// Runs guests. One per process: generations keep what they need of it alive.
+#[derive(Debug)]
+pub struct Runtime {
+    code: CodeLoader,
+    budget: Arc<Budget>,
+    bundled: &'static [Bundled],
+    /// Components in use, by digest: a change of config alone compiles and loads nothing.
+    linked: Mutex<HashMap<String, Weak<Linked>>>,
+}
+
+impl Runtime {
+    /// Starts a runtime.
+    pub fn new(options: RuntimeOptions) -> Result<Self, RuntimeError> {
+        let engine = engine(Cpu::Native).map_err(RuntimeError::Engine)?;
+        start_ticker(&engine).map_err(RuntimeError::Clock)?;
+        let cache = options.cache_dir.as_deref().and_then(|dir| {
+            Cache::open(dir).inspect_err(|error| warn!("compiled components are not kept: {error}")).ok()
+        });
+        Ok(Self {
+            code: CodeLoader { engine, compiler: options.compiler, cache },
+            budget: options.budget,
+            bundled: options.bundled,
+            linked: Mutex::default(),
+        })
+    }
+
+    /// Verifies, compiles, links, configures and probes. Takes up to minutes (compiling); never to be called on an I/O thread.
+    pub fn build_generation(&self, spec: GenerationSpec) -> Result<Arc<dyn Generation>, BuildError> {
+        let source = self.read(&spec.component)?;
+        let info = ComponentInfo::of(&source.name, &source.wasm)?;
+        check_pin(&spec.component, &info)?;
+        let linked = self.linked(&source, info)?;
+        Ok(Arc::new(WasmGeneration::build(spec, linked, &self.code.engine, &self.budget)?))
+    }
+
+    /// What a component is, from its bytes alone.
+    pub fn describe(&self, component: &Component) -> Result<ComponentInfo, LoadError> {
+        let source = self.read(component)?;
+        let info = ComponentInfo::of(&source.name, &source.wasm)?;
+        check_pin(component, &info)?;
+        Ok(info)
+    }
+
+    fn read(&self, component: &Component) -> Result<Source, LoadError> {
+        match component {
+            Component::File { path, .. } => Ok(Source::of_file(path, read_file(path)?)),
+            Component::Uploaded(wasm) => {
+                Ok(Source { name: "the uploaded component".to_owned(), wasm: wasm.to_vec().into(), artifact: &[] })
+            }
+            Component::Bundled(name) => match self.bundled.iter().find(|bundled| bundled.name == name) {
+                Some(bundled) => Ok(Source {
+                    name: format!("the component of `{name}`"),
+                    wasm: bundled.wasm.into(),
+                    artifact: bundled.artifact,
+                }),
+                None => Err(LoadError::NotBundled {
+                    name: name.clone(),
+                    known: self.bundled.iter().map(|bundled| bundled.name).collect::<Vec<_>>().join(", "),
+                }),
+            },
+        }
+    }
+
+    fn linked(&self, source: &Source, info: ComponentInfo) -> Result<Arc<Linked>, BuildError> {
+        let known = |linked: &HashMap<String, Weak<Linked>>| linked.get(&info.digest).and_then(Weak::upgrade);
+        if let Some(linked) = known(&self.linked.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(linked);
+        }
+        let component = self.code.load(&source.name, &info.digest, &source.wasm, source.artifact)?;
+        let pre = link(&self.code.engine, &component, &info).map_err(|source| LinkError { source })?;
+        let digest = info.digest.clone();
+        let linked = Arc::new(Linked { info, pre });
+        let mut all = self.linked.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, linked| linked.strong_count() > 0);
+        all.insert(digest, Arc::downgrade(&linked));
+        Ok(linked)
+    }
+}
+
+/// A component's bytes.
+struct Source {
+    name: String,
+    wasm: std::borrow::Cow<'static, [u8]>,
+    artifact: &'static [u8],
+}
+
+impl Source {
+    fn of_file(path: &Path, wasm: Vec<u8>) -> Self {
+        Self { name: path.display().to_string(), wasm: wasm.into(), artifact: &[] }
+    }
+}
+
+fn link(
+    engine: &Engine,
+    component: &wasmtime::component::Component,
+    info: &ComponentInfo,
+) -> wasmtime::Result<FilterPre<super::state::State>> {
+    FilterPre::new(imports::linker(engine, &info.imports)?.instantiate_pre(component)?)
+}
+
+fn check_pin(component: &Component, info: &ComponentInfo) -> Result<(), LoadError> {
+    match component {
+        Component::File { path, sha256: Some(pinned) } if *pinned != info.digest => Err(LoadError::Digest {
+            name: path.display().to_string(),
+            found: info.digest.clone(),
+            pinned: pinned.clone(),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,182 @@
+//! What a Store holds: its bounds, what the guest opened, and the call it is in.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::columns::Columns;
+use super::deadline::Deadline;
+use super::fault::{Misuse, bad_output, over_budget};
+use super::limits::{Bounds, CONFIGURE_HOST_CALLS_MAX, HOST_CALLS_MAX, Limiter};
+use super::rowsets::RowSets;
+use crate::batch::{Batch, Field, Level, RowSet, Slice};
+use crate::memory::Budget;
+use crate::pipeline::stage::Effects;
+use crate::signal::Signal;
+
+/// Type of handles of `fields.field`; a handle stands for the field's number.
+#[derive(Debug)]
+pub struct FieldHandle;
+/// Type of handles of `fields.rule`; a handle stands for the rule's number.
+#[derive(Debug)]
+pub struct RuleHandle;
+/// Type of handles of `batches.rows`; [`RowSets`] numbers them.
+#[derive(Debug)]
+pub struct RowsHandle;
+/// Type of handles of `batches.batch`; there is one batch per call, so all stand for it.
+#[derive(Debug)]
+pub struct BatchHandle;
+
+/// What an instance opened while it was configured, in order. The same for all instances of a generation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Opened {
+    pub(super) fields: Vec<Field>,
+    pub(super) rules: Vec<String>,
+}
+
+/// A batch while a guest judges it.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) batch: Batch,
+    items: Range<u32>,
+    pub(super) slice: Slice,
+    pub(super) effects: Effects,
+}
+
+/// The data of a Store.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) limiter: Limiter,
+    pub(super) deadline: Deadline,
+    pub(super) opened: Opened,
+    pub(super) is_configuring: bool,
+    pub(super) call: Option<Call>,
+    pub(super) columns: Columns,
+    pub(super) rows: RowSets,
+    host_calls_left: u32,
+    output_bytes_left: u64,
+    output_bytes_max: u64,
+}
+
+impl State {
+    pub(super) fn new(bounds: &Bounds, budget: &Arc<Budget>) -> Self {
+        Self {
+            limiter: Limiter::new(bounds.memory_bytes_max, budget),
+            deadline: Deadline::default(),
+            opened: Opened::default(),
+            is_configuring: false,
+            call: None,
+            columns: Columns::default(),
+            rows: RowSets::default(),
+            host_calls_left: 0,
+            output_bytes_left: 0,
+            output_bytes_max: bounds.output_bytes_max,
+        }
+    }
+
+    /// Before `configure`: fields and rules may be opened.
+    pub(super) fn begin_configure(&mut self) {
+        self.is_configuring = true;
+        self.host_calls_left = CONFIGURE_HOST_CALLS_MAX;
+        self.output_bytes_left = self.output_bytes_max;
+    }
+
+    /// After `configure`: what is open stays, nothing is added.
+    pub(super) fn end_configure(&mut self) {
+        self.is_configuring = false;
+        self.columns = Columns::new(&self.opened.fields);
+    }
+
+    /// Takes a batch in for one call.
+    pub(super) fn begin_call(&mut self, mut batch: Batch, items: Range<u32>) -> Result<(), (Batch, Misuse)> {
+        let signal = batch.signal();
+        for level in self.columns.levels(signal) {
+            if let Err(malformed) = batch.ensure(level) {
+                return Err((batch, Misuse::Unreadable(malformed.to_string())));
+            }
+        }
+        self.columns.begin_call();
+        self.rows.begin_call(self.output_bytes_max);
+        self.host_calls_left = HOST_CALLS_MAX;
+        self.output_bytes_left = self.output_bytes_max;
+        let slice = batch.slice(items.clone());
+        self.call = Some(Call { batch, items, slice, effects: Effects::default() });
+        Ok(())
+    }
+
+    /// Gives the batch back.
+    pub(super) fn end_call(&mut self) -> Option<(Batch, Effects)> {
+        self.call.take().map(|call| (call.batch, call.effects))
+    }
+
+    /// Counts a host call, with the bytes that the guest passed in it.
+    pub(super) fn host_call(&mut self, output_bytes: usize) -> wasmtime::Result<()> {
+        self.host_calls_left =
+            self.host_calls_left.checked_sub(1).ok_or_else(|| over_budget("too many host calls in one guest call"))?;
+        self.output_bytes_left = self
+            .output_bytes_left
+            .checked_sub(output_bytes as u64)
+            .ok_or_else(|| over_budget("more bytes passed to the host than `limits.output_mib` allows"))?;
+        Ok(())
+    }
+
+    /// The call that is on. Guests hold a batch only during a call, so its absence is a handle forged or kept.
+    pub(super) fn call(&mut self) -> wasmtime::Result<&mut Call> {
+        self.call.as_mut().ok_or_else(|| bad_output("a batch was used outside of a call"))
+    }
+
+    /// A field that can be read in the batch of this call.
+    pub(super) fn field(&mut self, number: u32) -> wasmtime::Result<&Field> {
+        let signal = self.call()?.batch.signal();
+        let field = self.opened.fields.get(number as usize).ok_or_else(|| bad_output("a field that was not opened"))?;
+        match field.signal() {
+            Some(other) if other != signal => {
+                Err(bad_output(format!("a field of {other} was read in a batch of {signal}")))
+            }
+            _ => Ok(field),
+        }
+    }
+
+    /// A level of this call's signal, its rows made available.
+    pub(super) fn level(&mut self, name: &str) -> wasmtime::Result<Level> {
+        let call = self.call()?;
+        let signal = call.batch.signal();
+        let level = level_of(signal, name).ok_or_else(|| bad_output(format!("a level that {signal} do not have")))?;
+        if matches!(level, Level::Event | Level::Link) && !self.columns.levels(signal).any(|read| read == level) {
+            let call = self.call()?;
+            call.batch.ensure(level).map_err(|malformed| Misuse::Unreadable(malformed.to_string()))?;
+            call.slice = call.batch.slice(call.items.clone());
+            return Ok(level);
+        }
+        Ok(level)
+    }
+
+    /// Keeps a new row set and names it.
+    pub(super) fn new_rows(&mut self, rows: RowSet) -> wasmtime::Result<wasmtime::component::Resource<RowsHandle>> {
+        Ok(wasmtime::component::Resource::new_own(self.rows.insert(rows)?))
+    }
+}
+
+/// Names of levels by signal (wit/telemetry.wit, interface `batches`).
+fn level_of(signal: Signal, name: &str) -> Option<Level> {
+    let has = match name {
+        "resource" | "scope" => true,
+        "span" | "spanevent" | "spanlink" => signal == Signal::Traces,
+        "metric" | "datapoint" => signal == Signal::Metrics,
+        "log" => signal == Signal::Logs,
+        _ => false,
+    };
+    if has { Level::parse(name) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_belong_to_signals() {
+        assert_eq!(level_of(Signal::Traces, "span"), Some(Level::Item));
+        assert_eq!(level_of(Signal::Traces, "log"), None);
+        assert_eq!(level_of(Signal::Metrics, "datapoint"), Some(Level::Point));
+        assert_eq!(level_of(Signal::Logs, "item"), None);
+    }
+}

@@ -1,0 +1,34 @@
+use crate::host;
+
+/// A field, or a tuple of fields, that the processor reads.
+#[derive(Debug)]
+pub struct Field {
+    pub(crate) handle: host::Field,
+    pub(crate) arity: usize,
+}
+
+impl Field {
+    /// Opens the fields at these OTTL paths, such as `span.attributes["http.route"]`; more than one make a tuple.
+    /// The error names the path and what exists in its place. Only while configuring.
+    pub fn open(paths: &[&str]) -> Result<Field, String> {
+        Ok(Field { handle: host::open_field(paths)?, arity: paths.len() })
+    }
+
+    /// How many paths it was opened with.
+    pub fn arity(&self) -> usize {
+        self.arity
+    }
+}
+
+/// A name to which drops are accounted. It comes from configuration or code, never from telemetry.
+#[derive(Debug)]
+pub struct Rule {
+    pub(crate) handle: host::Rule,
+}
+
+impl Rule {
+    /// At most 64 rules, each of 1 to 64 bytes, all different. Only while configuring.
+    pub fn open(name: &str) -> Result<Rule, String> {
+        Ok(Rule { handle: host::Rule::open(name)? })
+    }
+}
