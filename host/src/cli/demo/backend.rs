@@ -34,6 +34,8 @@ const UNIMPLEMENTED: i32 = 12;
 
 /// A running backend; ends when dropped.
 pub(super) struct Backend {
+    /// Where it listens.
+    pub(super) address: SocketAddr,
     shared: Arc<Mutex<Arrived>>,
     _tasks: JoinSet<()>,
 }
@@ -49,10 +51,11 @@ impl Backend {
     /// Listens on `address`.
     pub(super) async fn start(address: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+        let address = listener.local_addr()?;
         let shared = Arc::new(Mutex::new(Arrived::default()));
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, Arc::clone(&shared)));
-        Ok(Self { shared, _tasks: tasks })
+        Ok(Self { address, shared, _tasks: tasks })
     }
 
     /// Spans, data points or log records that arrived.

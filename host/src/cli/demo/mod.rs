@@ -283,6 +283,26 @@ mod tests {
         assert!(parse_duration("20").is_err() && parse_duration("s").is_err() && parse_duration("").is_err());
     }
 
+    #[tokio::test]
+    async fn the_traffic_arrives_at_a_backend_and_its_examples_are_found() {
+        let backend = Backend::start(([127, 0, 0, 1], 0).into()).await.expect("listens");
+        let endpoint = backend.address.to_string();
+        let time = Some(Duration::from_millis(400));
+        let mut printed = Vec::new();
+        let traffic = TrafficArgs { endpoint, orders_per_second: 50, time };
+        send::run(traffic, &mut printed).await.expect("sends");
+        for signal in crate::signal::Signal::ALL {
+            assert!(backend.items(signal) > 0, "{signal}");
+        }
+        let printed = String::from_utf8(printed).expect("text");
+        let lines: Vec<_> = printed.lines().map(str::to_owned).collect();
+        let mut shown = Vec::new();
+        show_examples(&lines, &backend, &mut shown).expect("writes");
+        let shown = String::from_utf8(shown).expect("text");
+        assert!(shown.contains("an order, trace ") && shown.contains("6 spans in, 6 out"), "{shown}");
+        assert!(shown.contains("payment: charge card") && shown.contains(": GET /health"), "{shown}");
+    }
+
     #[test]
     fn trace_ids_survive_hex() {
         assert_eq!(unhex(&hex(&[0, 1, 0xfe, 0xff])), [0, 1, 0xfe, 0xff]);

@@ -21,13 +21,13 @@ const FAILURES_MAX: u32 = 50;
 pub(super) struct TrafficArgs {
     /// Where to send: host:port of OTLP/gRPC.
     #[arg(long, default_value = "127.0.0.1:4317")]
-    endpoint: String,
+    pub(super) endpoint: String,
     /// Orders per second; twice as many people browse, and as many health checks come in.
     #[arg(long, default_value_t = 20)]
-    orders_per_second: u32,
+    pub(super) orders_per_second: u32,
     /// End by itself after this time, such as 20s.
     #[arg(long = "for", value_parser = super::parse_duration)]
-    time: Option<Duration>,
+    pub(super) time: Option<Duration>,
 }
 
 /// Runs the traffic. Writes one line for each of two example traces, for the orchestrator.
