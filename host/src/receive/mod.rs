@@ -21,9 +21,6 @@ mod port_holder;
 mod requests;
 mod server;
 
-#[cfg(test)]
-mod tests;
-
 pub use server::{BindError, Handle, Limits, Server};
 
 /// Where receivers hand their requests: the pipelines that listen to one receiver.
