@@ -152,8 +152,7 @@ async fn messages_are_gathered_however_they_are_framed() {
     assert_eq!(call(receiver.address, Signal::Traces, &gzipped, whole(framed(0, &message))).await.code, Some(0));
 
     let seen: Vec<_> = receiver.script.seen().into_iter().map(|(_, body)| body).collect();
-    let expected: Vec<&[u8]> =
-        [&message[..]; 4].into_iter().chain([&b"tiny"[..]]).chain([&message[..]; 3]).collect();
+    let expected: Vec<&[u8]> = [&message[..]; 4].into_iter().chain([&b"tiny"[..]]).chain([&message[..]; 3]).collect();
     assert_eq!(seen, expected);
 }
 
@@ -185,7 +184,10 @@ async fn broken_requests_are_refused_for_good() {
     assert_eq!((not_grpc.http_status, not_grpc.code), (415, None));
     assert!(receiver.script.seen().is_empty());
     for content_type in ["application/grpc+proto", "application/grpc;charset=utf-8"] {
-        assert_eq!(call(at, Signal::Traces, &[("content-type", content_type)], whole(good.clone())).await.code, Some(0));
+        assert_eq!(
+            call(at, Signal::Traces, &[("content-type", content_type)], whole(good.clone())).await.code,
+            Some(0)
+        );
     }
 }
 

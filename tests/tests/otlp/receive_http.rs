@@ -43,9 +43,13 @@ async fn all_signals_are_taken_plain_and_compressed() {
 async fn http2_is_spoken_on_the_same_port() {
     let receiver = Setup::default().http();
     let mut connection = connect2(receiver.address).await;
-    let answer =
-        call_on(&mut connection, "/v1/traces", &[("content-type", "application/x-protobuf")], whole(encoded(&traces(1))))
-            .await;
+    let answer = call_on(
+        &mut connection,
+        "/v1/traces",
+        &[("content-type", "application/x-protobuf")],
+        whole(encoded(&traces(1))),
+    )
+    .await;
     assert_eq!(answer.http_status, 200);
     assert_eq!(receiver.script.seen()[0].1, encoded(&traces(1)));
 }
@@ -64,8 +68,7 @@ async fn outcomes_become_the_statuses_of_otlp() {
     let content = ExportResponse::decode(warned.body).expect("is a response").partial_success.expect("is set");
     assert_eq!((warned.status, content.rejected, content.error_message.as_str()), (200, 0, "look"));
 
-    let retry =
-        answer(Outcome::Retry { after: Some(Duration::from_millis(1_200)), message: "full".to_owned() }).await;
+    let retry = answer(Outcome::Retry { after: Some(Duration::from_millis(1_200)), message: "full".to_owned() }).await;
     assert_eq!((retry.status, retry.header("retry-after"), retry.error().message.as_str()), (503, "2", "full"));
     let retry = answer(Outcome::Retry { after: None, message: "full".to_owned() }).await;
     assert_eq!((retry.status, retry.header("retry-after")), (503, ""));
@@ -113,7 +116,10 @@ async fn limits_hold_for_declared_chunked_and_inflated_sizes() {
     assert_eq!(post(at, Signal::Traces, &gzipped, gzip(&too_large)).await.status, 413);
     assert_eq!(request(at, "POST", "/v1/traces", &[PROTOBUF], chunked(&too_large)).await.status, 413);
     assert_eq!(post(at, Signal::Traces, &gzipped, gzip(&vec![0; 64 << 20])).await.status, 413);
-    assert_eq!(series(&receiver.metrics, "receiver_requests_total", &[("outcome", "too_large"), ("signal", "traces")]), 4);
+    assert_eq!(
+        series(&receiver.metrics, "receiver_requests_total", &[("outcome", "too_large"), ("signal", "traces")]),
+        4
+    );
     until("charges are given back", || receiver.budget.bytes_used() == 0).await;
 }
 

@@ -86,7 +86,8 @@ async fn grpc_answer(response: Response<Incoming>) -> GrpcAnswer {
     let (parts, body) = response.into_parts();
     let collected = soon(body.collect()).await.expect("is read");
     let trailers = collected.trailers().cloned().unwrap_or_default();
-    let find = |name: &str| parts.headers.get(name).or(trailers.get(name)).map(|value| value.to_str().expect("is text"));
+    let find =
+        |name: &str| parts.headers.get(name).or(trailers.get(name)).map(|value| value.to_str().expect("is text"));
     let code = find("grpc-status").map(|code| code.parse().expect("is a number"));
     let message = find("grpc-message").unwrap_or_default().to_owned();
     let status = find("grpc-status-details-bin").map(|details| {
@@ -123,7 +124,13 @@ impl HttpAnswer {
 }
 
 /// One request over HTTP/1.1 on a new connection.
-pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> HttpAnswer {
+pub async fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Body,
+) -> HttpAnswer {
     let stream = TcpStream::connect(address).await.expect("connects");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("shakes hands");
     tokio::spawn(connection);
