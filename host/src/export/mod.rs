@@ -23,9 +23,6 @@ mod queue;
 mod retry;
 mod tls;
 
-#[cfg(test)]
-mod tests;
-
 pub use client::SetupError;
 pub use debug::Writer;
 pub use queue::{Closed, Exporter, Full, Parcel, Part, Slot};

@@ -15,7 +15,4 @@ mod port_holder;
 mod requests;
 mod server;
 
-#[cfg(test)]
-mod tests;
-
 pub use server::{BindError, Handle, Limits, Server};
