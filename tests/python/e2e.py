@@ -26,6 +26,7 @@ from sink import SIGNALS, Sink
 START_BOUND = 120
 ARRIVE_BOUND = 30
 CONFIG = """
+admin: {{ address: "127.0.0.1:{admin}" }}
 receivers:
   otlp: {{ protocols: {{ grpc: {{ endpoint: "127.0.0.1:{grpc}" }}, http: {{ endpoint: "127.0.0.1:{http}" }} }} }}
 processors:
@@ -104,8 +105,8 @@ class Engine:
         binary = pathlib.Path(os.environ.get("SLUICEBOX_BIN", root / "target/release/sluicebox"))
         if not binary.is_file():
             sys.exit(f"{binary} is missing: run `make build` first")
-        self.grpc, self.http, self.metrics = free_ports(3)
-        ports = {"grpc": self.grpc, "http": self.http, "metrics": self.metrics}
+        self.grpc, self.http, self.metrics, admin = free_ports(4)
+        ports = {"grpc": self.grpc, "http": self.http, "metrics": self.metrics, "admin": admin}
         config = pathlib.Path(directory, "sluicebox.yaml")
         config.write_text(CONFIG.format(sink=sink, compression=compression, **ports), encoding="utf-8")
         self._log = open(pathlib.Path(directory, "stderr"), "w+", encoding="utf-8")

@@ -80,7 +80,8 @@ impl Engine {
         let addresses = Addresses::free()?;
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("sluicebox.yaml");
-        fs::write(&file, addresses.fill(config))?;
+        // The admin API's usual port would be taken when tests run side by side.
+        fs::write(&file, addresses.fill(&format!("admin: {{ address: \"$ADMIN\" }}\n{config}")))?;
         let mut command = Command::new(binary()?);
         command.arg("--config").arg(&file).args(arguments);
         let mut engine = Self { addresses, process: Process::spawn(command, directory)? };

@@ -15,36 +15,36 @@ const BOUND: Duration = Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_million_spans() {
     let condition = format!("traces: {{ span: ['{EARLY_RULE}'] }}");
-    a_million(Signal::Traces, &condition, Plan::grpc(REQUESTS)).await;
+    a_million(Signal::Traces, &condition, Plan::grpc(REQUESTS)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_million_log_records_over_http_with_gzip() {
     let condition = format!("logs: {{ log_record: ['{LATE_RULE}'] }}");
-    a_million(Signal::Logs, &condition, Plan { gzip: true, ..Plan::http(REQUESTS) }).await;
+    a_million(Signal::Logs, &condition, Plan { gzip: true, ..Plan::http(REQUESTS) }).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_million_data_points_with_gzip() {
     let condition = format!("metrics: {{ datapoint: ['{EARLY_RULE}'] }}");
-    a_million(Signal::Metrics, &condition, Plan { gzip: true, ..Plan::grpc(REQUESTS) }).await;
+    a_million(Signal::Metrics, &condition, Plan { gzip: true, ..Plan::grpc(REQUESTS) }).await.unwrap();
 }
 
-async fn a_million(signal: Signal, condition: &str, plan: Plan) {
+async fn a_million(signal: Signal, condition: &str, plan: Plan) -> anyhow::Result<()> {
     let shape = Shape { requests: 60, items_per_request: ITEMS_PER_REQUEST, odd: true, ..Shape::new(signal) };
     let workload = Workload::new(shape);
-    let sink = Sink::start(Behaviour::default()).await.unwrap();
-    let engine = Engine::start(&config(signal, condition, &sink)).await.unwrap();
+    let sink = Sink::start(Behaviour::default()).await?;
+    let engine = Engine::start(&config(signal, condition, &sink)).await?;
     let address = match plan.protocol {
         client::Protocol::Grpc => engine.addresses.grpc,
         client::Protocol::Http => engine.addresses.http,
     };
 
-    let report = client::run(address, &workload, 1, plan).await.unwrap();
+    let report = client::run(address, &workload, 1, plan).await?;
 
     assert_eq!(report.first_failure(), None);
-    let metrics = engine.settled_account(BOUND).await.unwrap();
-    let delivered = workload.check(&report.settled, &sink.take_seen(signal, 1), true).unwrap();
+    let metrics = engine.settled_account(BOUND).await?;
+    let delivered = workload.check(&report.settled, &sink.take_seen(signal, 1), true)?;
     assert_eq!(delivered.dropped, workload.matching(REQUESTS));
     assert_eq!(delivered.arrived + delivered.dropped, 1_000_000);
     let labels = [("signal", signal.as_str())];
@@ -53,6 +53,7 @@ async fn a_million(signal: Signal, condition: &str, plan: Plan) {
     assert_eq!(metrics.sum("pipeline_accepted_items", &labels), 1_000_000);
     assert_eq!(metrics.sum("pipeline_dropped_items", &[("stage", "filter"), ("intended", "true")]), delivered.dropped);
     assert_eq!(metrics.sum("exporter_sent_items", &labels), delivered.arrived);
+    Ok(())
 }
 
 fn config(signal: Signal, condition: &str, sink: &Sink) -> String {
