@@ -85,7 +85,7 @@ async fn until_ready(engine: &mut Process, addresses: &Addresses) -> Result<()> 
     let end = Instant::now() + START_BOUND;
     for address in [addresses.grpc, addresses.metrics] {
         while tokio::net::TcpStream::connect(address).await.is_err() {
-            engine.check()?;
+            engine.check().await?;
             if Instant::now() >= end {
                 bail!("the engine did not listen on {address} within {START_BOUND:?}");
             }
@@ -158,8 +158,8 @@ impl Screen {
         let mut next = every;
         loop {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            engine.check()?;
-            traffic.check()?;
+            engine.check().await?;
+            traffic.check().await?;
             examples.extend(traffic.take_printed());
             let elapsed = self.start.elapsed();
             if !shown && elapsed >= EXAMPLE_AFTER {
