@@ -9,17 +9,25 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 /// Lines of output kept for when the process dies.
 const LINES_MAX: usize = 20;
 const STOP_BOUND: Duration = Duration::from_secs(10);
+const LAST_WORDS_BOUND: Duration = Duration::from_secs(1);
 
 /// A child process and the last lines that it wrote.
 pub(super) struct Process {
     name: &'static str,
     child: Child,
-    stdout: Lines,
-    stderr: Lines,
+    stdout: Pipe,
+    stderr: Pipe,
+}
+
+/// The last lines of a pipe, and the task that reads it until it closes.
+struct Pipe {
+    lines: Lines,
+    reader: JoinHandle<()>,
 }
 
 type Lines = Arc<Mutex<VecDeque<String>>>;
@@ -38,8 +46,8 @@ impl Process {
             .process_group(0)
             .kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("start {name}"))?;
-        let stdout = child.stdout.take().map(collect).unwrap_or_default();
-        let stderr = child.stderr.take().map(collect).unwrap_or_default();
+        let stdout = collect(child.stdout.take().context("the child's stdout is piped")?);
+        let stderr = collect(child.stderr.take().context("the child's stderr is piped")?);
         Ok(Self { name, child, stdout, stderr })
     }
 
@@ -50,19 +58,17 @@ impl Process {
 
     /// What it printed and nobody took yet.
     pub(super) fn take_printed(&self) -> Vec<String> {
-        self.stdout.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
+        self.stdout.lines.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
     }
 
     /// An error with its last words, if it has ended.
-    pub(super) fn check(&mut self) -> Result<()> {
-        match self.child.try_wait()? {
-            None => Ok(()),
-            Some(status) => {
-                let lines = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
-                let last: Vec<_> = lines.iter().map(String::as_str).collect();
-                anyhow::bail!("{} ended ({status}); its last lines:\n{}", self.name, last.join("\n"))
-            }
-        }
+    pub(super) async fn check(&mut self) -> Result<()> {
+        let Some(status) = self.child.try_wait()? else { return Ok(()) };
+        // A grandchild may hold the pipe open; what was read by then has to do.
+        let _complete = tokio::time::timeout(LAST_WORDS_BOUND, &mut self.stderr.reader).await;
+        let lines = self.stderr.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let last: Vec<_> = lines.iter().map(String::as_str).collect();
+        anyhow::bail!("{} ended ({status}); its last lines:\n{}", self.name, last.join("\n"))
     }
 
     /// Asks it to end (SIGTERM) and makes it end after ten seconds.
@@ -81,10 +87,10 @@ impl Process {
 }
 
 /// Keeps the last lines of a pipe; ends with it.
-fn collect(pipe: impl AsyncRead + Unpin + Send + 'static) -> Lines {
+fn collect(pipe: impl AsyncRead + Unpin + Send + 'static) -> Pipe {
     let lines = Lines::default();
     let kept = Arc::clone(&lines);
-    tokio::spawn(async move {
+    let reader = tokio::spawn(async move {
         let mut reader = BufReader::new(pipe).lines();
         while let Ok(Some(line)) = reader.next_line().await {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,5 +100,5 @@ fn collect(pipe: impl AsyncRead + Unpin + Send + 'static) -> Lines {
             kept.push_back(line);
         }
     });
-    lines
+    Pipe { lines, reader }
 }

@@ -85,7 +85,7 @@ async fn until_ready(engine: &mut Process, addresses: &Addresses) -> Result<()> 
     let end = Instant::now() + START_BOUND;
     for address in [addresses.grpc, addresses.metrics] {
         while tokio::net::TcpStream::connect(address).await.is_err() {
-            engine.check()?;
+            engine.check().await?;
             if Instant::now() >= end {
                 bail!("the engine did not listen on {address} within {START_BOUND:?}");
             }
@@ -107,7 +107,7 @@ async fn with_traffic(
     let orders = args.orders_per_second.to_string();
     let arguments = ["demo", "traffic", "--endpoint", &endpoint, "--orders-per-second", &orders];
     let mut traffic = Process::start("the traffic", &arguments, &[])?;
-    introduce(addresses, engine, &traffic, out)?;
+    introduce(addresses, backend, [&*engine, &traffic], out)?;
     let mut screen = Screen { start: Instant::now(), terminal: std::io::stdout().is_terminal(), drawn: 0 };
     let result = tokio::select! {
         result = screen.watch(addresses, backend, engine, &mut traffic, args, out) => result,
@@ -123,13 +123,18 @@ async fn with_traffic(
     result
 }
 
-fn introduce(addresses: &Addresses, engine: &Process, traffic: &Process, out: &mut dyn Write) -> Result<()> {
+fn introduce(
+    addresses: &Addresses,
+    backend: &Backend,
+    [engine, traffic]: [&Process; 2],
+    out: &mut dyn Write,
+) -> Result<()> {
     writeln!(out, "A made-up shop of five services sends traces, logs and metrics through the engine to a backend.\n")?;
     writeln!(out, "  OTLP/gRPC   {}", addresses.grpc)?;
     writeln!(out, "  OTLP/HTTP   http://{}", addresses.http)?;
     writeln!(out, "  metrics     http://{}/metrics", addresses.metrics)?;
     writeln!(out, "  admin       http://{}", addresses.admin)?;
-    writeln!(out, "  backend     {} (inside this process)", addresses.backend)?;
+    writeln!(out, "  backend     {} (inside this process)", backend.address)?;
     let id = |process: &Process| process.id().map_or_else(|| "ended".to_owned(), |id| id.to_string());
     writeln!(out, "  processes   engine {}, traffic {}; Ctrl-C ends all\n", id(engine), id(traffic))?;
     Ok(out.flush()?)
@@ -158,8 +163,8 @@ impl Screen {
         let mut next = every;
         loop {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            engine.check()?;
-            traffic.check()?;
+            engine.check().await?;
+            traffic.check().await?;
             examples.extend(traffic.take_printed());
             let elapsed = self.start.elapsed();
             if !shown && elapsed >= EXAMPLE_AFTER {
