@@ -106,7 +106,7 @@ impl Engine {
         };
         let runtime = Arc::new(Runtime::new(options).map_err(StartError::Runtime)?);
         let first = Control::first_generations(&runtime, &config, workers)
-            .map_err(|(stage, source)| StartError::Stage { stage: Box::new(stage), source })?;
+            .map_err(|failed| StartError::Stage { stage: Box::new(failed.0), source: failed.1 })?;
         let stages = Stages::new(first);
         let exporters = start_exporters(&config, &metrics)?;
         let assembly = assemble(&config, &stages, &exporters, workers, &metrics).map_err(StartError::Worker)?;

@@ -43,9 +43,10 @@ impl Addresses {
         Ok(Self { grpc: address(0)?, http: address(1)?, metrics: address(2)?, admin: address(3)? })
     }
 
-    /// Replaces `$GRPC`, `$HTTP`, `$METRICS` and `$ADMIN` (host:port) in a config.
+    /// Replaces `$GRPC`, `$HTTP` and `$METRICS` (host:port) in a config, and gives the admin API an address of its own.
     pub fn fill(&self, config: &str) -> String {
-        config
+        // The usual port would be taken when tests run side by side.
+        format!("admin: {{ address: \"$ADMIN\" }}\n{config}")
             .replace("$GRPC", &self.grpc.to_string())
             .replace("$HTTP", &self.http.to_string())
             .replace("$METRICS", &self.metrics.to_string())
@@ -70,7 +71,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the engine on a config in which `$GRPC`, `$HTTP`, `$METRICS` and `$ADMIN` stand for free addresses.
+    /// Starts the engine on a config in which `$GRPC`, `$HTTP` and `$METRICS` stand for free addresses.
     pub async fn start(config: &str) -> Result<Self> {
         Self::start_with(config, &[]).await
     }

@@ -1,9 +1,8 @@
 //! The command line: one file per verb.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::wasm::Bundled;
 
@@ -66,12 +65,10 @@ pub enum Output {
     Json,
 }
 
-/// The configuration to use.
-#[derive(Clone, Debug, Args)]
-pub struct ConfigArg {
-    /// The configuration file, in the Collector's format.
-    #[arg(long, short, value_name = "FILE")]
-    pub config: PathBuf,
+/// Runs a verb that waits for sockets and children.
+fn blocking(verb: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(verb).map(|()| ExitCode::SUCCESS)
 }
 
 /// Parses the command line and does what it says.
@@ -93,7 +90,7 @@ pub fn main(bundled: &'static [Bundled]) -> ExitCode {
         Verb::Components(args) => components::run(&args, bundled, &mut out),
         Verb::Inspect(args) => inspect::run(&args, bundled, &mut out),
         Verb::Swap(args) => swap::run(&args, &mut out),
-        Verb::Demo(args) => demo::run_blocking(args, &mut out),
+        Verb::Demo(args) => blocking(demo::run(args, &mut out)),
         Verb::CompileComponent => return crate::wasm::compile_main(),
     };
     done.unwrap_or_else(|error| {

@@ -12,7 +12,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::token;
-use crate::cli::{ConfigArg, exit, report};
+use crate::cli::{exit, report};
 use crate::config::model::{Component, Config};
 use crate::config::{self, Loaded};
 use crate::control::Control;
@@ -24,8 +24,9 @@ use crate::wasm::Bundled;
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example:\n  sluicebox --config examples/quickstart/sluicebox.yaml --watch")]
 pub struct RunArgs {
-    #[command(flatten)]
-    config: ConfigArg,
+    /// The configuration file, in the Collector's format.
+    #[arg(long, short, value_name = "FILE")]
+    config: PathBuf,
     /// Change stages whenever the file, or a component that it names, changes. SIGHUP does it once.
     #[arg(long)]
     watch: bool,
@@ -40,7 +41,7 @@ pub struct RunArgs {
 /// Runs until SIGINT or SIGTERM.
 pub fn run(args: &RunArgs, bundled: &'static [Bundled]) -> anyhow::Result<ExitCode> {
     let mut err = std::io::stderr();
-    let loaded = match config::load(&args.config.config) {
+    let loaded = match config::load(&args.config) {
         Ok(loaded) => loaded,
         Err(report) => {
             write!(err, "{report}")?;
@@ -57,11 +58,11 @@ async fn serve(args: &RunArgs, bundled: &'static [Bundled], loaded: Loaded) -> a
     let started = Instant::now();
     let mut signals = Signals::listen().context("signals cannot be handled")?;
     let surroundings = surroundings(args.workers, bundled);
-    let watched = watched_files(&args.config.config, &loaded.config);
+    let watched = watched_files(&args.config, &loaded.config);
     let engine = match Engine::start(loaded.config.clone(), &surroundings).await {
         Ok(engine) => engine,
         Err(error) => {
-            write!(std::io::stderr(), "{}", report::start_error(&args.config.config, &error))?;
+            write!(std::io::stderr(), "{}", report::start_error(&args.config, &error))?;
             return Ok(ExitCode::from(report::start_exit_code(&error)));
         }
     };
@@ -79,9 +80,9 @@ async fn serve(args: &RunArgs, bundled: &'static [Bundled], loaded: Loaded) -> a
         if !reload {
             break;
         }
-        let now = reload_from_file(&control, &args.config.config).await;
+        let now = reload_from_file(&control, &args.config).await;
         if let (Some(watch), Some(config)) = (&mut watch, now) {
-            watch.follow(watched_files(&args.config.config, &config));
+            watch.follow(watched_files(&args.config, &config));
         }
     }
     tracing::info!("stopping: no more requests are let in");

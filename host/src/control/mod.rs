@@ -117,11 +117,14 @@ impl Control {
         runtime: &Runtime,
         config: &Config,
         workers: usize,
-    ) -> Result<Snapshot, (Stage, wasm::BuildError)> {
+    ) -> Result<Snapshot, Box<(Stage, wasm::BuildError)>> {
         config
             .stages
             .iter()
-            .map(|stage| runtime.build_generation(spec(stage, 1, workers)).map_err(|error| (stage.clone(), error)))
+            .map(|stage| {
+                let built = runtime.build_generation(spec(stage, 1, workers));
+                built.map_err(|error| Box::new((stage.clone(), error)))
+            })
             .collect()
     }
 

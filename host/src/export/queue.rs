@@ -65,6 +65,12 @@ pub struct Exporter {
     consumers: Mutex<JoinSet<()>>,
 }
 
+impl std::fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exporter").field("name", &self.shared.name).finish_non_exhaustive()
+    }
+}
+
 /// A place in the queue; given back when dropped.
 pub struct Slot {
     shared: Arc<Shared>,

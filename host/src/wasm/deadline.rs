@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(deadline.decide(start + 60 * MS, 57 * MS), Verdict::Stop);
 
         deadline.begin(50 * MS);
-        assert_eq!(deadline.decide(start, 0 * MS), Verdict::Continue(10));
+        assert_eq!(deadline.decide(start, Duration::ZERO), Verdict::Continue(10));
         assert_eq!(deadline.decide(start + 199 * MS, MS), Verdict::Continue(10), "starved");
         assert_eq!(deadline.decide(start + 200 * MS, MS), Verdict::Stop);
     }

@@ -69,19 +69,24 @@ impl GuestInstance {
     /// One call of `process`, with the guest's own error text.
     pub(super) fn process(&mut self, batch: Batch, items: Range<u32>) -> (Batch, Result<Effects, CallError>) {
         let signal = batch.signal();
-        if let Err((batch, misuse)) = self.store.state_mut().begin_call(batch, items) {
-            let fault = Fault { kind: FaultKind::Trap, message: misuse.to_string() };
-            return (batch, Err(CallError::Fault(fault)));
-        }
-        let allowance = self.allowance(signal);
-        let processor = self.guest.sluicebox_telemetry_processor();
-        let answer = self.store.run(allowance, |store| processor.call_process(store, Resource::new_borrow(0)));
-        match (self.store.state_mut().end_call(), answer) {
-            (Some((batch, effects)), Ok(Ok(()))) => (batch, Ok(effects)),
-            (Some((batch, _)), Ok(Err(text))) => (batch, Err(CallError::Returned(text))),
-            (Some((batch, _)), Err(fault)) => (batch, Err(CallError::Fault(fault))),
-            (None, _) => unreachable!("begin_call puts a batch in, and only end_call takes it out"),
-        }
+        let begun = self.store.state_mut().begin_call(batch, items);
+        let answer = match begun {
+            Ok(()) => {
+                let allowance = self.allowance(signal);
+                let processor = self.guest.sluicebox_telemetry_processor();
+                self.store.run(allowance, |store| processor.call_process(store, Resource::new_borrow(0)))
+            }
+            Err(misuse) => Err(Fault { kind: FaultKind::Trap, message: misuse.to_string() }),
+        };
+        let Some((batch, effects)) = self.store.state_mut().end_call() else {
+            unreachable!("begin_call puts the batch in, and nothing but end_call takes it out")
+        };
+        let result = match answer {
+            Ok(Ok(())) => Ok(effects),
+            Ok(Err(text)) => Err(CallError::Returned(text)),
+            Err(fault) => Err(CallError::Fault(fault)),
+        };
+        (batch, result)
     }
 
     fn allowance(&self, signal: Signal) -> Duration {

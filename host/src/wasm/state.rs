@@ -37,7 +37,6 @@ pub(super) struct Opened {
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) batch: Batch,
-    items: Range<u32>,
     pub(super) slice: Slice,
     pub(super) effects: Effects,
 }
@@ -86,20 +85,17 @@ impl State {
         self.columns = Columns::new(&self.opened.fields);
     }
 
-    /// Takes a batch in for one call.
-    pub(super) fn begin_call(&mut self, mut batch: Batch, items: Range<u32>) -> Result<(), (Batch, Misuse)> {
-        let signal = batch.signal();
-        for level in self.columns.levels(signal) {
-            if let Err(malformed) = batch.ensure(level) {
-                return Err((batch, Misuse::Unreadable(malformed.to_string())));
-            }
-        }
+    /// Takes a batch in for one call. It is in, and comes back by [`Self::end_call`], after an error too.
+    pub(super) fn begin_call(&mut self, batch: Batch, items: Range<u32>) -> Result<(), Misuse> {
         self.columns.begin_call();
         self.rows.begin_call(self.output_bytes_max);
         self.host_calls_left = HOST_CALLS_MAX;
         self.output_bytes_left = self.output_bytes_max;
-        let slice = batch.slice(items.clone());
-        self.call = Some(Call { batch, items, slice, effects: Effects::default() });
+        let slice = batch.slice(items);
+        let call = self.call.insert(Call { batch, slice, effects: Effects::default() });
+        for level in self.columns.levels(call.batch.signal()) {
+            call.batch.ensure(level).map_err(|malformed| Misuse::Unreadable(malformed.to_string()))?;
+        }
         Ok(())
     }
 
@@ -141,12 +137,7 @@ impl State {
         let call = self.call()?;
         let signal = call.batch.signal();
         let level = level_of(signal, name).ok_or_else(|| bad_output(format!("a level that {signal} do not have")))?;
-        if matches!(level, Level::Event | Level::Link) && !self.columns.levels(signal).any(|read| read == level) {
-            let call = self.call()?;
-            call.batch.ensure(level).map_err(|malformed| Misuse::Unreadable(malformed.to_string()))?;
-            call.slice = call.batch.slice(call.items.clone());
-            return Ok(level);
-        }
+        call.batch.ensure(level).map_err(|malformed| Misuse::Unreadable(malformed.to_string()))?;
         Ok(level)
     }
 

@@ -23,10 +23,10 @@ pub fn span(rng: &mut StdRng, shape: &Shape, matches: &mut Vec<bool>) -> Vec<u8>
         text("server.address", "api.shop.example.com"),
         int("server.port", 8443),
         text("client.address", &format!("10.{}.{}.7", rng.random_range(0..256), rng.random_range(0..256))),
-        text("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64)"),
+        text("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101"),
         text("enduser.id", &values::hex(rng, 16)),
         int("http.response.body.size", rng.random_range(0..100_000)),
-        text("thread.name", "worker-pool-3"),
+        text("thread.name", "worker-pool-3-17"),
     ];
     if shape.odd && rng.random_range(0..4) == 0 {
         attributes.extend(values::odd(rng));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceType};
 
-use crate::batch::RowSet;
+use crate::batch::{Level, RowSet};
 use crate::signal::Signal;
 use crate::wasm::bindings::{self, Values};
 use crate::wasm::component::Interface;
@@ -124,10 +124,13 @@ fn at(state: &mut State, rows: &Rows, level: &str) -> wasmtime::Result<(Rows,)> 
     state.host_call(0)?;
     let level = state.level(level)?;
     let State { rows: sets, call: Some(call), .. } = state else { return Err(no_call()) };
-    let rows = call
-        .batch
-        .rows_at(&call.slice, sets.get(rows.rep())?, level)
-        .ok_or_else(|| bad_output("a level that is not above or below the row set's"))?;
+    let rows = sets.get(rows.rep())?;
+    let beside = || bad_output("a level that is not above or below the row set's");
+    // Whatever the rows, so that it does not depend on the data whether a guest faults.
+    if matches!((rows.level(), level), (Level::Event, Level::Link) | (Level::Link, Level::Event)) {
+        return Err(beside());
+    }
+    let rows = call.batch.rows_at(&call.slice, rows, level).ok_or_else(beside)?;
     Ok((state.new_rows(rows)?,))
 }
 

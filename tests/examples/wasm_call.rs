@@ -1,0 +1,160 @@
+//! What a guest call costs: `cargo run --release -p sluicebox-tests --example wasm_call`.
+//!
+//! Needs the prebuilt components (`make guests`). Figures are CPU time, medians of 15 rounds on one thread.
+
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message as _;
+use rustix::time::{ClockId, clock_gettime};
+use sluicebox::batch::{Batch, Column, Field};
+use sluicebox::config::model::{Component, StageLimits};
+use sluicebox::memory::Budget;
+use sluicebox::pipeline::stage::Instance;
+use sluicebox::signal::Signal;
+use sluicebox::wasm::{Bundled, Compiler, Cpu, GenerationSpec, Runtime, RuntimeOptions, precompile};
+
+const ROUNDS: usize = 15;
+
+fn main() {
+    let runtime = runtime(&[]);
+    let noop = build(&runtime, file("misbehaving"), r#"{"behaviour": "noop"}"#);
+    let mut noop = noop.instance().expect("is prepared");
+    let filter_config = r#"{"traces": {"span": ["name == \"name 3\""]}}"#;
+    let filter = build(&runtime, file("filter"), filter_config);
+    let mut instance = filter.instance().expect("is prepared");
+    let field = Field::open(&["span.name".to_owned()]).expect("exists");
+
+    for rows in [1, 16, 512, 2048] {
+        let bytes = traces(rows);
+        let mut batch = Some(Batch::index(Signal::Traces, vec![bytes.clone()]).expect("is valid"));
+        let scan = {
+            let batch = batch.as_ref().expect("is there");
+            let slice = batch.slice(0..rows as u32);
+            let mut out = [Column::default()];
+            per_call(|| {
+                black_box(batch.columns(&slice, &[&field], &mut out));
+            })
+        };
+        let empty = call_ns(&mut *noop, &mut batch, rows as u32);
+        let whole = call_ns(&mut *instance, &mut batch, rows as u32);
+        println!(
+            "{rows:>5} rows: empty call {empty:>8.0} ns; filter {whole:>8.0} ns = {:>6.1} ns per row; of it reading \
+             the bytes {scan:>8.0} ns; the rest {:>6.1} ns per row",
+            whole / rows as f64,
+            (whole - scan) / rows as f64,
+        );
+    }
+
+    println!("a new generation of a linked component, 1 worker and a spare: {:>8.1} us", us(|| {
+        black_box(build(&runtime, file("filter"), filter_config));
+    }));
+    let wasm: &'static [u8] = std::fs::read(path("filter")).expect("reads").leak();
+    let artifact: &'static [u8] = precompile(wasm, Cpu::Baseline).expect("compiles").leak();
+    let bundled: &'static [Bundled] = vec![Bundled { name: "filter", wasm, artifact }].leak();
+    println!("machine code {} KiB of {} KiB of Wasm", artifact.len() >> 10, wasm.len() >> 10);
+    println!("a new runtime and generation from machine code: {:>8.1} us", us(|| {
+        let runtime = crate::runtime(bundled);
+        black_box(build(&runtime, Component::Bundled("filter".to_owned()), filter_config));
+    }));
+    println!("a new runtime alone: {:>8.1} us", us(|| {
+        black_box(crate::runtime(bundled));
+    }));
+}
+
+fn call_ns(instance: &mut dyn Instance, batch: &mut Option<Batch>, rows: u32) -> f64 {
+    per_call(|| {
+        let (back, result) = instance.call(batch.take().expect("came back"), 0..rows);
+        black_box(result.expect("judges"));
+        *batch = Some(back);
+    })
+}
+
+/// Median nanoseconds.
+fn per_call(mut run: impl FnMut()) -> f64 {
+    let started = Instant::now();
+    let mut calls = 0_u32;
+    while started.elapsed() < Duration::from_millis(50) {
+        run();
+        calls += 1;
+    }
+    let mut rounds: Vec<f64> = (0..ROUNDS)
+        .map(|_| {
+            let started = cpu_time();
+            for _ in 0..calls {
+                run();
+            }
+            (cpu_time() - started).as_nanos() as f64 / f64::from(calls)
+        })
+        .collect();
+    rounds.sort_by(f64::total_cmp);
+    rounds[ROUNDS / 2]
+}
+
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn us(run: impl FnMut()) -> f64 {
+    per_call(run) / 1e3
+}
+
+fn runtime(bundled: &'static [Bundled]) -> Runtime {
+    let compiler = std::env::current_exe().expect("is known").with_file_name("../compile-component");
+    Runtime::new(RuntimeOptions {
+        budget: Budget::new(4 << 30),
+        bundled,
+        compiler: Compiler::program(compiler),
+        cache_dir: None,
+    })
+    .expect("starts")
+}
+
+fn build(
+    runtime: &Runtime,
+    component: Component,
+    config: &str,
+) -> std::sync::Arc<dyn sluicebox::pipeline::stage::Generation> {
+    let limits = StageLimits {
+        memory_bytes_max: 64 << 20,
+        deadline: Duration::from_millis(50),
+        output_bytes_max: 16 << 20,
+    };
+    let spec = GenerationSpec {
+        stage: "bench".to_owned(),
+        number: 1,
+        component,
+        config: config.to_owned(),
+        limits,
+        on_fault: None,
+        workers: 1,
+    };
+    runtime.build_generation(spec).expect("builds")
+}
+
+fn file(name: &str) -> Component {
+    Component::File { path: path(name), sha256: None }
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../target/guests/{name}.wasm"))
+}
+
+fn traces(rows: usize) -> Bytes {
+    let spans = (0..rows)
+        .map(|n| Span {
+            trace_id: (n as u128 + 1).to_be_bytes().to_vec(),
+            span_id: vec![1; 8],
+            name: format!("name {}", n % 10),
+            ..Span::default()
+        })
+        .collect();
+    let scope = ScopeSpans { spans, ..ScopeSpans::default() };
+    let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+    Bytes::from(ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec())
+}

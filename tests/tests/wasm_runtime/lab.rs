@@ -1,0 +1,111 @@
+//! A runtime with prebuilt components and batches to judge.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message as _;
+use sluicebox::batch::Batch;
+use sluicebox::config::model::{Component, StageLimits};
+use sluicebox::memory::Budget;
+use sluicebox::pipeline::stage::{Effects, Fault, Generation, Instance};
+use sluicebox::signal::Signal;
+use sluicebox::wasm::{BuildError, Compiler, GenerationSpec, Runtime, RuntimeOptions};
+
+pub const MIB: u64 = 1 << 20;
+
+/// A runtime of its own, with its own budget; compiled code is shared between tests.
+pub struct Lab {
+    pub runtime: Runtime,
+    pub budget: Arc<Budget>,
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        Self::with_budget(1 << 30)
+    }
+
+    pub fn with_budget(bytes_max: u64) -> Self {
+        let budget = Budget::new(bytes_max);
+        let options = RuntimeOptions {
+            budget: Arc::clone(&budget),
+            bundled: &[],
+            compiler: compiler(),
+            cache_dir: Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled")),
+        };
+        Self { runtime: Runtime::new(options).expect("starts"), budget }
+    }
+
+    /// A generation of the misbehaving component.
+    pub fn build(&self, behaviour: &str) -> Result<Arc<dyn Generation>, BuildError> {
+        self.runtime.build_generation(spec(behaviour))
+    }
+
+    /// One instance of the misbehaving component.
+    pub fn instance(&self, behaviour: &str) -> Box<dyn Instance> {
+        self.build(behaviour).expect("builds").instance().expect("is prepared")
+    }
+}
+
+pub fn compiler() -> Compiler {
+    Compiler::program(env!("CARGO_BIN_EXE_compile-component"))
+}
+
+pub fn spec(behaviour: &str) -> GenerationSpec {
+    GenerationSpec {
+        stage: "wasm/test".to_owned(),
+        number: 1,
+        component: Component::File { path: guest("misbehaving"), sha256: None },
+        config: format!("{{\"behaviour\": \"{behaviour}\"}}"),
+        limits: limits(),
+        on_fault: None,
+        workers: 1,
+    }
+}
+
+pub fn limits() -> StageLimits {
+    StageLimits { memory_bytes_max: 64 * MIB, deadline: Duration::from_millis(50), output_bytes_max: 16 * MIB }
+}
+
+/// A prebuilt component.
+pub fn guest(name: &str) -> PathBuf {
+    let dir = std::env::var_os("SLUICEBOX_GUESTS_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/guests"), PathBuf::from);
+    let path = dir.join(format!("{name}.wasm"));
+    assert!(path.exists(), "{} is missing: run `make guests` first, or set SLUICEBOX_GUESTS_DIR", path.display());
+    path
+}
+
+/// One resource with `rows` spans, named `name 0` to `name 9` in turn.
+pub fn traces(rows: usize) -> Bytes {
+    let spans = (0..rows)
+        .map(|n| Span {
+            trace_id: (n as u128 + 1).to_be_bytes().to_vec(),
+            span_id: vec![1; 8],
+            name: format!("name {}", n % 10),
+            ..Span::default()
+        })
+        .collect();
+    let scope = ScopeSpans { spans, ..ScopeSpans::default() };
+    let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+    Bytes::from(ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec())
+}
+
+pub fn batch(bytes: &Bytes) -> Batch {
+    Batch::index(Signal::Traces, vec![bytes.clone()]).expect("is valid")
+}
+
+/// Calls an instance with all of a batch and checks that the batch comes back as it went in.
+pub fn call(instance: &mut dyn Instance, bytes: &Bytes) -> Result<Effects, Fault> {
+    let batch = batch(bytes);
+    let rows = batch.items();
+    let (batch, result) = instance.call(batch, 0..rows);
+    assert_eq!(batch.items(), rows);
+    let segments = batch.into_segments();
+    assert_eq!(segments.len(), 1);
+    assert_eq!(segments[0].bytes, *bytes);
+    result
+}
