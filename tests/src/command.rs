@@ -36,7 +36,8 @@ pub async fn run(directory: &Path, arguments: &[&str]) -> Result<Done> {
 
 async fn run_with(directory: &Path, arguments: &[&str], variables: &[(&str, String)]) -> Result<Done> {
     let mut command = tokio::process::Command::new(binary()?);
-    command.args(arguments).current_dir(directory).envs(environment(directory)).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(arguments).current_dir(directory).envs(environment(directory)).env("COLUMNS", "100");
+    command.stdin(Stdio::null()).kill_on_drop(true);
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     let output = tokio::time::timeout(COMMAND_BOUND, command.output());
     let output = output.await.with_context(|| format!("{arguments:?} did not end"))??;

@@ -85,10 +85,7 @@ impl Engine {
     }
 
     /// The same with a directory that `prepare` fills: it has to leave a `sluicebox.yaml` in it.
-    pub async fn start_in(
-        arguments: &[&str],
-        prepare: impl FnOnce(&Path, &Addresses) -> Result<()>,
-    ) -> Result<Self> {
+    pub async fn start_in(arguments: &[&str], prepare: impl FnOnce(&Path, &Addresses) -> Result<()>) -> Result<Self> {
         let addresses = Addresses::free()?;
         let directory = tempfile::tempdir()?;
         prepare(directory.path(), &addresses)?;

@@ -83,7 +83,8 @@ async fn with_wait_for_result_senders_hear_the_sinks_own_answer() {
     for signal in Signal::ALL {
         for wanted in &answers {
             *told.lock().unwrap() = wanted.clone();
-            for (protocol, address) in [(Protocol::Grpc, engine.addresses.grpc), (Protocol::Http, engine.addresses.http)]
+            for (protocol, address) in
+                [(Protocol::Grpc, engine.addresses.grpc), (Protocol::Http, engine.addresses.http)]
             {
                 number += 1;
                 let body = workload(signal).request(1, number);

@@ -130,8 +130,7 @@ async fn looping_guest_is_cut() {
     let mut engine = Engine::start_with(&config, &["--workers", "1"]).await.unwrap();
     let (spans, logs) = (workload(Signal::Traces), workload(Signal::Logs));
     let (address, mixed) = (engine.addresses.grpc, Plan { connections: 2, in_flight: 4, tries: 1, ..Plan::grpc(40) });
-    let (looping, others) =
-        tokio::join!(client::run(address, &spans, 1, mixed), client::run(address, &logs, 2, mixed));
+    let (looping, others) = tokio::join!(client::run(address, &spans, 1, mixed), client::run(address, &logs, 2, mixed));
     assert_eq!((looping.unwrap().first_failure(), others.unwrap().first_failure()), (None, None));
     let metrics = engine.settled_account(BOUND).await.unwrap();
     assert_eq!(of_stage(&metrics, "stage_passed_unjudged_items"), 40 * ITEMS);
@@ -191,7 +190,10 @@ async fn drop_is_acked_right() {
             number += 1;
         }
         let metrics = engine.settled_account(BOUND).await.unwrap();
-        assert_eq!(metrics.sum("pipeline_dropped_items", &[("reason", "fault"), ("intended", "false")]), number * ITEMS);
+        assert_eq!(
+            metrics.sum("pipeline_dropped_items", &[("reason", "fault"), ("intended", "false")]),
+            number * ITEMS
+        );
         assert!(metrics.has("stage_faults", &[("stage", STAGE), ("kind", kind)]), "{behaviour} is {kind}");
         assert_eq!(metrics.sum("receiver_refused_items", &[("signal", "traces")]), number * ITEMS);
         assert_eq!(metrics.sum("stage_passed_unjudged_items", &[]), 0);
