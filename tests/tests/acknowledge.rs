@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sluicebox::signal::Signal;
+use sluicebox_tests::account::Metrics;
 use sluicebox_tests::client::{self, Answer, Connection, Plan, Protocol, send_once};
 use sluicebox_tests::config::{Config, otlp};
 use sluicebox_tests::engine::{Addresses, Engine};
@@ -116,7 +117,7 @@ async fn with_wait_for_result_nothing_is_acknowledged_before_the_sink_has_it() {
     let workload = workload(Signal::Traces);
     let (address, load) = (engine.addresses.grpc, Arc::clone(&workload));
     let sending = tokio::spawn(async move { client::run(address, &load, 1, Plan::grpc(8)).await });
-    let waiting = |m: &sluicebox_tests::account::Metrics| m.sum("exporter_queued_items", &[]) == 8 * ITEMS;
+    let waiting = |m: &Metrics| m.sum("exporter_queued_items", &[]) == 8 * ITEMS;
     engine.until(BOUND, "all requests wait for the sink", waiting).await.unwrap();
     let tries = sink.attempts();
     while sink.attempts() < tries + 20 {
@@ -144,7 +145,7 @@ async fn a_full_queue_is_a_retry_and_loses_nothing() {
     for number in 0..20 {
         match connection.send(Signal::Logs, workload.request(1, number), BOUND).await {
             ACCEPTED => {}
-            Answer::Retry { message, .. } => {
+            Answer::Retry { after: Some(_), message } => {
                 assert!(message.contains("otlp/sink") && message.contains("full"), "{message}");
                 refused += 1;
             }
@@ -154,16 +155,15 @@ async fn a_full_queue_is_a_retry_and_loses_nothing() {
     // Three wait and one is under way; a place may come free between two requests only once, when the first is taken out.
     assert!((16..=17).contains(&refused), "{refused}");
     let http = send_once(engine.addresses.http, Protocol::Http, Signal::Logs, workload.request(1, 20)).await.unwrap();
-    assert!(matches!(http, Answer::Retry { .. }), "{http:?}");
+    assert!(matches!(http, Answer::Retry { after: Some(_), .. }), "{http:?}");
     let metrics = engine.metrics().await.unwrap();
     assert_eq!(metrics.imbalances(), []);
     assert_eq!(metrics.sum("pipeline_dropped_items", &[("reason", "queue_full")]), (refused + 1) * ITEMS);
 
     let (address, load) = (engine.addresses.grpc, Arc::clone(&workload));
     let sending = tokio::spawn(async move { client::run(address, &load, 2, Plan::grpc(20)).await });
-    engine.until(BOUND, "new requests meet the full queue", |m| {
-        m.sum("pipeline_dropped_items", &[("reason", "queue_full")]) > (refused + 1) * ITEMS
-    });
+    let refused_more = |m: &Metrics| m.sum("pipeline_dropped_items", &[("reason", "queue_full")]) > (refused + 1) * ITEMS;
+    engine.until(BOUND, "new requests meet the full queue", refused_more).await.unwrap();
     gate.store(true, Ordering::Relaxed);
     let report = sending.await.unwrap().unwrap();
     assert_eq!(report.first_failure(), None);
@@ -183,7 +183,7 @@ async fn with_block_on_overflow_senders_wait_for_a_place() {
     let plan = Plan { connections: 2, in_flight: 5, tries: 1, ..Plan::grpc(10) };
     let sending = tokio::spawn(async move { client::run(address, &load, 1, plan).await });
     // One is under way, one in the queue, eight are held.
-    let held = |m: &sluicebox_tests::account::Metrics| m.sum("pipeline_held_items", &[]) == 8 * ITEMS;
+    let held = |m: &Metrics| m.sum("pipeline_held_items", &[]) == 8 * ITEMS;
     engine.until(BOUND, "eight requests are held", held).await.unwrap();
     gate.store(true, Ordering::Relaxed);
     let report = sending.await.unwrap().unwrap();

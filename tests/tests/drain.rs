@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal as UnixSignal;
 use sluicebox::signal::Signal;
+use sluicebox_tests::account::Metrics;
 use sluicebox_tests::client::{self, Answer, Plan, Settled};
 use sluicebox_tests::config::{Config, drop_spans};
 use sluicebox_tests::engine::{Addresses, Engine};
@@ -79,7 +80,7 @@ async fn a_dead_sink_does_not_hold_up_the_end() {
         let (address, load) = (engine.addresses.grpc, Arc::clone(&workload));
         let plan = Plan { tries: 1, ..Plan::grpc(8) };
         let sending = tokio::spawn(async move { client::run(address, &load, 1, plan).await });
-        let queued = |m: &sluicebox_tests::account::Metrics| m.sum("exporter_queued_items", &[]) == 8 * ITEMS;
+        let queued = |m: &Metrics| m.sum("exporter_queued_items", &[]) == 8 * ITEMS;
         engine.until(BOUND, "all requests are queued", queued).await.unwrap();
         engine.process.signal(UnixSignal::TERM);
         // The drain takes 2 s; the rest is what a busy machine may need.

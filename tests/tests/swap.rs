@@ -8,6 +8,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use rustix::process::Signal as UnixSignal;
 use sluicebox::signal::Signal;
+use sluicebox_tests::account::Metrics;
 use sluicebox_tests::client::{self, Answer, Connection, Plan, Protocol};
 use sluicebox_tests::config::{Config, drop_spans, drop_spans_json};
 use sluicebox_tests::engine::Engine;
@@ -131,7 +132,7 @@ async fn swap(engine: &mut Engine, sink: &Sink, number: u64, ring: &str) {
             }
             let wanted = number + 1;
             let serves =
-                |m: &sluicebox_tests::account::Metrics| m.sum("stage_generation", &[("stage", STAGE)]) == wanted;
+                |m: &Metrics| m.sum("stage_generation", &[("stage", STAGE)]) == wanted;
             engine.until(BOUND, "the file's rule serves", serves).await.unwrap();
         }
         13 => {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sluicebox::signal::Signal;
+use sluicebox_tests::account::Metrics;
 use sluicebox_tests::client::{Answer, Protocol, send_once};
 use sluicebox_tests::command::guest;
 use sluicebox_tests::config::{Config, drop_spans};
@@ -22,7 +23,7 @@ fn config(sink: &Sink, condition: &str) -> String {
 }
 
 async fn until_generation(engine: &Engine, stage: &str, generation: u64) {
-    let serves = |m: &sluicebox_tests::account::Metrics| m.sum("stage_generation", &[("stage", stage)]) == generation;
+    let serves = |m: &Metrics| m.sum("stage_generation", &[("stage", stage)]) == generation;
     engine.until(BOUND, &format!("generation {generation}"), serves).await.unwrap();
 }
 
