@@ -50,20 +50,29 @@ fn main() {
         );
     }
 
-    println!("a new generation of a linked component, 1 worker and a spare: {:>8.1} us", us(|| {
-        black_box(build(&runtime, file("filter"), filter_config));
-    }));
+    println!(
+        "a new generation of a linked component, 1 worker and a spare: {:>8.1} us",
+        us(|| {
+            black_box(build(&runtime, file("filter"), filter_config));
+        })
+    );
     let wasm: &'static [u8] = std::fs::read(path("filter")).expect("reads").leak();
     let artifact: &'static [u8] = precompile(wasm, Cpu::Baseline).expect("compiles").leak();
     let bundled: &'static [Bundled] = vec![Bundled { name: "filter", wasm, artifact }].leak();
     println!("machine code {} KiB of {} KiB of Wasm", artifact.len() >> 10, wasm.len() >> 10);
-    println!("a new runtime and generation from machine code: {:>8.1} us", us(|| {
-        let runtime = crate::runtime(bundled);
-        black_box(build(&runtime, Component::Bundled("filter".to_owned()), filter_config));
-    }));
-    println!("a new runtime alone: {:>8.1} us", us(|| {
-        black_box(crate::runtime(bundled));
-    }));
+    println!(
+        "a new runtime and generation from machine code: {:>8.1} us",
+        us(|| {
+            let runtime = crate::runtime(bundled);
+            black_box(build(&runtime, Component::Bundled("filter".to_owned()), filter_config));
+        })
+    );
+    println!(
+        "a new runtime alone: {:>8.1} us",
+        us(|| {
+            black_box(crate::runtime(bundled));
+        })
+    );
 }
 
 fn call_ns(instance: &mut dyn Instance, batch: &mut Option<Batch>, rows: u32) -> f64 {
@@ -120,11 +129,8 @@ fn build(
     component: Component,
     config: &str,
 ) -> std::sync::Arc<dyn sluicebox::pipeline::stage::Generation> {
-    let limits = StageLimits {
-        memory_bytes_max: 64 << 20,
-        deadline: Duration::from_millis(50),
-        output_bytes_max: 16 << 20,
-    };
+    let limits =
+        StageLimits { memory_bytes_max: 64 << 20, deadline: Duration::from_millis(50), output_bytes_max: 16 << 20 };
     let spec = GenerationSpec {
         stage: "bench".to_owned(),
         number: 1,

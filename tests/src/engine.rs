@@ -43,9 +43,10 @@ impl Addresses {
         Ok(Self { grpc: address(0)?, http: address(1)?, metrics: address(2)?, admin: address(3)? })
     }
 
-    /// Replaces `$GRPC`, `$HTTP`, `$METRICS` and `$ADMIN` (host:port) in a config.
+    /// Replaces `$GRPC`, `$HTTP` and `$METRICS` (host:port) in a config, and gives the admin API an address of its own.
     pub fn fill(&self, config: &str) -> String {
-        config
+        // The usual port would be taken when tests run side by side.
+        format!("admin: {{ address: \"$ADMIN\" }}\n{config}")
             .replace("$GRPC", &self.grpc.to_string())
             .replace("$HTTP", &self.http.to_string())
             .replace("$METRICS", &self.metrics.to_string())
@@ -70,28 +71,47 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the engine on a config in which `$GRPC`, `$HTTP`, `$METRICS` and `$ADMIN` stand for free addresses.
+    /// Starts the engine on a config in which `$GRPC`, `$HTTP` and `$METRICS` stand for free addresses.
     pub async fn start(config: &str) -> Result<Self> {
         Self::start_with(config, &[]).await
     }
 
     /// The same with further arguments, such as `--watch`.
     pub async fn start_with(config: &str, arguments: &[&str]) -> Result<Self> {
+        Self::start_in(arguments, |directory, addresses| {
+            Ok(fs::write(directory.join("sluicebox.yaml"), addresses.fill(config))?)
+        })
+        .await
+    }
+
+    /// The same with a directory that `prepare` fills: it has to leave a `sluicebox.yaml` in it.
+    pub async fn start_in(arguments: &[&str], prepare: impl FnOnce(&Path, &Addresses) -> Result<()>) -> Result<Self> {
         let addresses = Addresses::free()?;
         let directory = tempfile::tempdir()?;
-        let file = directory.path().join("sluicebox.yaml");
-        // The admin API's usual port would be taken when tests run side by side.
-        fs::write(&file, addresses.fill(&format!("admin: {{ address: \"$ADMIN\" }}\n{config}")))?;
+        prepare(directory.path(), &addresses)?;
         let mut command = Command::new(binary()?);
-        command.arg("--config").arg(&file).args(arguments);
+        command.arg("--config").arg(directory.path().join("sluicebox.yaml")).args(arguments);
+        command.envs(environment(directory.path()));
         let mut engine = Self { addresses, process: Process::spawn(command, directory)? };
         engine.until_ready().await?;
         Ok(engine)
     }
 
+    /// Its directory, with the config file, what it keeps and what it wrote.
+    pub fn directory(&self) -> &Path {
+        self.process.directory.path()
+    }
+
     /// The config file, to be changed under `--watch`.
     pub fn config_file(&self) -> PathBuf {
-        self.process.directory.path().join("sluicebox.yaml")
+        self.directory().join("sluicebox.yaml")
+    }
+
+    /// Replaces the config file by renaming another one onto it.
+    pub fn rewrite(&self, config: &str) -> Result<()> {
+        let new = self.directory().join("sluicebox.yaml.new");
+        fs::write(&new, self.addresses.fill(config))?;
+        Ok(fs::rename(new, self.config_file())?)
     }
 
     /// Own metrics now.
@@ -116,13 +136,32 @@ impl Engine {
         }
     }
 
+    /// Waits until its metrics are `as_wanted` (at most `bound`); those metrics.
+    pub async fn until(&self, bound: Duration, what: &str, as_wanted: impl Fn(&Metrics) -> bool) -> Result<Metrics> {
+        let end = Instant::now() + bound;
+        loop {
+            let metrics = self.metrics().await?;
+            if as_wanted(&metrics) {
+                return Ok(metrics);
+            }
+            ensure!(Instant::now() < end, "not within {bound:?}: {what}\n{}", self.process.stderr());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn until_ready(&mut self) -> Result<()> {
         let bound = self.addresses;
         self.process
             .until(START_BOUND, "accept on its addresses", || {
                 [bound.grpc, bound.metrics].iter().all(|address| std::net::TcpStream::connect(address).is_ok())
             })
-            .await
+            .await?;
+        // Ports are bound before anything is built; pages are served when all is.
+        let end = Instant::now() + START_BOUND;
+        while let Err(error) = get(bound.metrics, "/metrics").await {
+            ensure!(self.process.alive() && Instant::now() < end, "{error:#}:\n{}", self.process.stderr());
+        }
+        Ok(())
     }
 }
 
@@ -162,6 +201,18 @@ impl Process {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits for its end, at most `bound`.
+    pub fn wait(&mut self, bound: Duration) -> Result<ExitStatus> {
+        let end = Instant::now() + bound;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(Instant::now() < end, "still running after {bound:?}:\n{}", self.stderr());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// True until it has ended.
@@ -221,6 +272,11 @@ impl Drop for Process {
         }
         let _ended = self.child.wait();
     }
+}
+
+/// Where an engine, and commands that speak to it, keep things: nothing of a test lies outside of its directory.
+pub fn environment(directory: &Path) -> [(&'static str, PathBuf); 2] {
+    [("SLUICEBOX_STATE_DIR", directory.join("state")), ("SLUICEBOX_CACHE_DIR", directory.join("cache"))]
 }
 
 /// The engine: `SLUICEBOX_BIN`, else the workspace's release build.

@@ -5,6 +5,8 @@
 
 pub mod account;
 pub mod client;
+pub mod command;
+pub mod config;
 pub mod engine;
 pub mod generate;
 pub mod scan;

@@ -1,5 +1,6 @@
 //! The command line: one file per verb.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -94,7 +95,13 @@ pub fn main(bundled: &'static [Bundled]) -> ExitCode {
         Verb::CompileComponent => return crate::wasm::compile_main(),
     };
     done.unwrap_or_else(|error| {
-        tracing::error!("{error:#}");
+        complain(&format!("error: {error:#}"));
         ExitCode::from(exit::FAILED)
     })
+}
+
+/// Says on stderr why a command did nothing. Verbs other than `run` start no log.
+fn complain(text: &str) {
+    // Without a stderr the exit code has to do.
+    let _unwritable = writeln!(std::io::stderr(), "{text}");
 }

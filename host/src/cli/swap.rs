@@ -15,7 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 use crate::admin::{Refusal, SwapRequest, token};
-use crate::cli::exit;
+use crate::cli::{complain, exit, report};
 use crate::config;
 
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -87,8 +87,13 @@ enum Answered {
 async fn post(admin: SocketAddr, path: &str, content_type: &str, body: Vec<u8>) -> anyhow::Result<Answered> {
     let state = token::default_state_dir().context("no folder for state: set SLUICEBOX_STATE_DIR or HOME")?;
     let file = token::file(&state, admin.port());
-    let token = token::read(&file)
-        .with_context(|| format!("no admin token in {}: is the engine of this user running?", file.display()))?;
+    let Some(token) = token::read(&file) else {
+        complain(&format!(
+            "error[E0506]: no engine of this user answers at {admin}\n  detail: no admin token in {}",
+            file.display()
+        ));
+        return Ok(Answered::No(ExitCode::from(exit::UNREACHABLE)));
+    };
     let request = Request::builder()
         .method(Method::POST)
         .uri(format!("http://{admin}{path}"))
@@ -99,7 +104,7 @@ async fn post(admin: SocketAddr, path: &str, content_type: &str, body: Vec<u8>) 
     let response = match client.request(request).await {
         Ok(response) => response,
         Err(error) => {
-            tracing::error!("no engine answers at {admin}: {error}");
+            complain(&format!("error[E0506]: no engine answers at {admin}\n  detail: {}", report::chain(&error)));
             return Ok(Answered::No(ExitCode::from(exit::UNREACHABLE)));
         }
     };
@@ -112,7 +117,7 @@ async fn post(admin: SocketAddr, path: &str, content_type: &str, body: Vec<u8>) 
     let refusal = serde_json::from_slice::<Refusal>(&body)
         .unwrap_or_else(|_| Refusal { error: format!("the engine answered {status}"), causes: Vec::new(), step: None });
     let causes: String = refusal.causes.iter().map(|cause| format!("\n  detail: {cause}")).collect();
-    tracing::error!("{}{causes}", refusal.error);
+    complain(&format!("error[E0507]: {}{causes}", refusal.error));
     let refused = matches!(status, StatusCode::UNPROCESSABLE_ENTITY | StatusCode::NOT_FOUND);
     Ok(Answered::No(ExitCode::from(if refused { exit::SWAP_REFUSED } else { exit::FAILED })))
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use crate::config::model::{Component, Config, Stage};
 use crate::config::{self, Diff};
@@ -19,6 +20,7 @@ pub mod watch;
 
 /// How long a swap waits for the old generation's last batch before it reports without it.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+const DRAIN_POLL: Duration = Duration::from_millis(2);
 
 /// Changes stages of a running engine.
 #[derive(Debug)]
@@ -222,13 +224,24 @@ impl Control {
             swapped.push(Swapped { stage: stage.name.clone(), old, new, drained: true });
             state.serving[*index] = stage;
         }
-        let old: Vec<_> = built.iter().map(|(index, _)| Arc::downgrade(&served[*index])).collect();
+        let draining: Vec<_> = built.iter().map(|(index, _)| self.drain(&served[*index])).collect();
         drop((served, built));
         let deadline = Instant::now() + DRAIN_MAX;
-        for (swapped, old) in swapped.iter_mut().zip(old) {
-            swapped.drained = drained(&old, deadline).await;
+        for (swapped, old) in swapped.iter_mut().zip(draining) {
+            swapped.drained = tokio::time::timeout_at(deadline.into(), old).await.is_ok();
         }
         Ok(swapped)
+    }
+
+    /// Counts a replaced generation as live until its last batch is through; that may be after the swap has reported.
+    fn drain(&self, old: &Arc<dyn Generation>) -> JoinHandle<()> {
+        let live = self.metrics.stage(old.stage()).generations_live;
+        live.inc();
+        let old = Arc::downgrade(old);
+        tokio::spawn(async move {
+            until_gone(&old).await;
+            live.dec();
+        })
     }
 
     async fn build(&self, stage: Stage, number: u64) -> Result<Arc<dyn Generation>, wasm::BuildError> {
@@ -253,14 +266,10 @@ fn same_identity(a: &Stage, b: &Stage) -> bool {
     a.component == b.component && a.config == b.config && a.limits == b.limits && a.on_fault == b.on_fault
 }
 
-async fn drained(old: &Weak<dyn Generation>, deadline: Instant) -> bool {
+async fn until_gone(old: &Weak<dyn Generation>) {
     while old.strong_count() > 0 {
-        if Instant::now() > deadline {
-            return false;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(DRAIN_POLL).await;
     }
-    true
 }
 
 fn spec(stage: &Stage, number: u64, workers: usize) -> wasm::GenerationSpec {

@@ -89,6 +89,11 @@ impl Account {
         account.dropped[reason as usize].inc_by(items);
         account.items.queued.dec_by(gauge(items));
     }
+
+    /// Items of all signals that were dropped because the process stops: nobody reads the counters after that.
+    pub(super) fn dropped_at_shutdown(&self) -> u64 {
+        self.signals.iter().map(|account| account.dropped[GaveUp::Shutdown as usize].get()).sum()
+    }
 }
 
 fn gauge(items: u64) -> i64 {

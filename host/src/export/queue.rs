@@ -178,6 +178,8 @@ impl Exporter {
         }
         self.give_up.send_replace(true);
         while consumers.join_next().await.is_some() {}
+        let items = self.shared.delivery.account.dropped_at_shutdown();
+        tracing::error!(exporter = self.name(), items, "not sent before the end of the drain, and dropped");
         false
     }
 }

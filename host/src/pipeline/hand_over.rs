@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::export::{self, Exporter, Parcel, Slot};
 use crate::ack::{Ack, Outcome};
-use crate::pipeline::{Part, Pipeline};
+use crate::pipeline::{Part, Pipeline, RETRY_AFTER_FULL};
 
 /// An exporter that fails for longer no longer holds up the others (unless it is the only one or `block_on_overflow` is set).
 const FAILING_VOTES_UNTIL: Duration = Duration::from_secs(30);
@@ -33,7 +33,7 @@ impl Pipeline {
                 Err(_) if self.may_skip(exporter) => places.push(Place::Skipped),
                 Err(_) => {
                     let message = format!("the queue of exporter \"{}\" is full", exporter.name());
-                    return self.refuse(parts, exporter.name(), "queue_full", None, &message);
+                    return self.refuse(parts, exporter.name(), "queue_full", Some(RETRY_AFTER_FULL), &message);
                 }
             }
         }
@@ -55,7 +55,7 @@ impl Pipeline {
                 Err(_) if self.may_skip(exporter) => places.push(Place::Skipped),
                 Err(_) => {
                     let message = format!("the queue of exporter \"{}\" is full", exporter.name());
-                    return self.refuse(parts, exporter.name(), "queue_full", None, &message);
+                    return self.refuse(parts, exporter.name(), "queue_full", Some(RETRY_AFTER_FULL), &message);
                 }
             }
         }

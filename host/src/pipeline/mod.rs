@@ -29,6 +29,9 @@ pub mod stage;
 pub mod stages;
 pub mod worker;
 
+/// What a sender is told to wait when a queue was full (OTLP specification, "OTLP/gRPC Throttling").
+const RETRY_AFTER_FULL: Duration = Duration::from_secs(1);
+
 /// What flows: one request, or what stages left of it.
 #[derive(Debug)]
 pub struct Part {
@@ -119,7 +122,7 @@ impl Pipeline {
         match self.steps.get(from) {
             Some(Step::Guests(_)) => {
                 if let Err(job) = self.workers.submit(Job { pipeline: Arc::clone(self), step: from, parts }) {
-                    self.refuse(job.parts, "workers", "queue_full", None, "all workers are busy");
+                    self.refuse(job.parts, "workers", "queue_full", Some(RETRY_AFTER_FULL), "all workers are busy");
                 }
             }
             Some(Step::Merge(merger)) => merger.add(self, from, parts),

@@ -1,0 +1,187 @@
+//! The command line as scripts and people meet it: exit codes are a promise, texts are in tests/cases/cli.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use sluicebox_tests::command::{Done, guest, run};
+use sluicebox_tests::config::{Config, drop_spans};
+use sluicebox_tests::engine::{Addresses, Engine, workspace};
+use sluicebox_tests::generate::EARLY_RULE;
+
+fn config(condition: &str) -> String {
+    let nobody = Addresses::free().unwrap().grpc;
+    Config::new()
+        .processor_of(sluicebox::signal::Signal::Traces, "filter/health", &drop_spans(condition))
+        .sink(nobody, "")
+        .text()
+}
+
+/// Writes a config with free addresses; its file name.
+fn write(directory: &Path, text: &str) -> String {
+    let file = directory.join("sluicebox.yaml");
+    std::fs::write(&file, Addresses::free().unwrap().fill(text)).unwrap();
+    file.display().to_string()
+}
+
+/// Compares with tests/cases/cli/`name`.txt; `BLESS=1` writes it instead.
+fn golden(name: &str, text: &str) {
+    let file = workspace().join("tests/cases/cli").join(format!("{name}.txt"));
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&file, text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(text, expected, "{} (BLESS=1 takes the new text)", file.display());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn help_of_each_verb() {
+    let directory = tempfile::tempdir().unwrap();
+    let done = run(directory.path(), &["--help"]).await.unwrap();
+    assert_eq!(done.code, Some(0));
+    golden("help", &done.stdout);
+    for verb in ["run", "validate", "components", "inspect", "swap", "demo"] {
+        assert!(done.stdout.contains(&format!("\n  {verb}")), "{verb} is in the list");
+        let done = run(directory.path(), &[verb, "--help"]).await.unwrap();
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{verb}");
+        golden(&format!("help-{verb}"), &done.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_call_is_2_and_says_what_is_right() {
+    let directory = tempfile::tempdir().unwrap();
+    for arguments in [&[][..], &["validat"], &["run"], &["--confg", "x"], &["swap"]] {
+        let done = run(directory.path(), arguments).await.unwrap();
+        assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(done.stderr.contains("Usage: sluicebox"), "{arguments:?}: {}", done.stderr);
+    }
+}
+
+/// benthos#187: what `validate` accepts starts, what it refuses does not, and both say the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn validate_equals_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = write(directory.path(), &config(EARLY_RULE));
+    let done = run(directory.path(), &["validate", "--config", &good]).await.unwrap();
+    assert_eq!(done.code, Some(0), "{done:?}");
+    Engine::start(&config(EARLY_RULE)).await.unwrap();
+
+    let unknown_key = config(EARLY_RULE).replace("compression: none", "compresion: none");
+    let unknown_exporter = config(EARLY_RULE).replace("exporters: [otlp/sink]", "exporters: [otlp/snik]");
+    let bad_rule = config("attributes[\"x\"] === 1");
+    let no_yaml = "receivers: [".to_owned();
+    for (text, said) in
+        [(unknown_key, "compresion"), (unknown_exporter, "otlp/snik"), (bad_rule, "==="), (no_yaml, "sluicebox.yaml")]
+    {
+        let bad = write(directory.path(), &text);
+        let validated = run(directory.path(), &["validate", "--config", &bad]).await.unwrap();
+        assert_eq!(validated.code, Some(3), "{said}: {validated:?}");
+        let told = format!("{}{}", validated.stdout, validated.stderr);
+        assert!(told.contains(said) && told.contains("error["), "{said}: {told}");
+        for arguments in [&["--config", &bad][..], &["run", "--config", &bad]] {
+            let started = run(directory.path(), arguments).await.unwrap();
+            assert_eq!((started.code, started.stdout.as_str()), (Some(3), ""), "{said}: {started:?}");
+            assert!(started.stderr.contains(said) && started.stderr.contains("error["), "{}", started.stderr);
+        }
+    }
+    let done = run(directory.path(), &["validate", "--config", "absent.yaml"]).await.unwrap();
+    assert_eq!(done.code, Some(3), "{done:?}");
+    assert!(format!("{}{}", done.stdout, done.stderr).contains("absent.yaml"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_1_and_named() {
+    let directory = tempfile::tempdir().unwrap();
+    for place in ["$GRPC", "$HTTP", "$METRICS"] {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let file = write(directory.path(), &config(EARLY_RULE).replace(place, &address));
+        let done = run(directory.path(), &["run", "--config", &file]).await.unwrap();
+        assert_eq!((done.code, done.stdout.as_str()), (Some(1), ""), "{place}: {done:?}");
+        for part in ["error[E0502]", &address, "help:"] {
+            assert!(done.stderr.contains(part), "{place} should say {part:?}: {}", done.stderr);
+        }
+        if place != "$METRICS" {
+            assert!(done.stderr.contains(&std::process::id().to_string()), "who holds it: {}", done.stderr);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_engine_is_5() {
+    let directory = tempfile::tempdir().unwrap();
+    let rules = directory.path().join("rules.json");
+    std::fs::write(&rules, "{}").unwrap();
+    let nobody = Addresses::free().unwrap().admin.to_string();
+    let arguments = ["swap", "filter/health", "--config", rules.to_str().unwrap(), "--admin", &nobody];
+    // No engine has ever run here, so there is no token either.
+    let done = run(directory.path(), &arguments).await.unwrap();
+    assert_eq!((done.code, done.stdout.as_str()), (Some(5), ""), "{done:?}");
+    assert!(done.stderr.contains(&nobody), "{}", done.stderr);
+
+    let mut engine = Engine::start(&config(EARLY_RULE)).await.unwrap();
+    assert!(engine.process.stop().unwrap().success());
+    let done = engine.command(&arguments[..4]).await.unwrap();
+    assert_eq!((done.code, done.stdout.as_str()), (Some(5), ""), "{done:?}");
+    assert!(done.stderr.contains(&engine.addresses.admin.to_string()), "{}", done.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_of_nothing_or_of_what_cannot_be_read_is_1() {
+    let directory = tempfile::tempdir().unwrap();
+    for arguments in [&["swap", "filter/x"][..], &["swap", "filter/x", "absent.wasm"]] {
+        let done = run(directory.path(), arguments).await.unwrap();
+        assert_eq!((done.code, done.stdout.as_str()), (Some(1), ""), "{done:?}");
+        assert!(done.stderr.starts_with("error"), "{done:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inspect_shows_what_a_component_may_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let Done { code, stdout, .. } = run(directory.path(), &["inspect", "filter"]).await.unwrap();
+    assert_eq!(code, Some(0));
+    for part in ["digest     sha256:", "role       ", "sluicebox:telemetry/dropping@0.1.0"] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
+    let file = guest("misbehaving").unwrap();
+    let done = run(directory.path(), &["inspect", &file, "--output", "json"]).await.unwrap();
+    let json: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(json["bytes"], std::fs::metadata(&file).unwrap().len());
+    assert_eq!(json["digest"].as_str().map(str::len), Some(64));
+
+    let text = directory.path().join("text.wasm");
+    std::fs::write(&text, "a text").unwrap();
+    for wrong in [text.to_str().unwrap(), "absent.wasm"] {
+        let done = run(directory.path(), &["inspect", wrong]).await.unwrap();
+        assert_eq!((done.code, done.stdout.as_str()), (Some(3), ""), "{done:?}");
+        assert!(done.stderr.contains(wrong), "{}", done.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_lists_what_this_build_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let done = run(directory.path(), &["components"]).await.unwrap();
+    assert_eq!(done.code, Some(0));
+    golden("components", &done.stdout);
+}
+
+/// What is started without a terminal writes no colours and asks nothing; what people need to know is in a few lines.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_says_what_it_promises() {
+    let engine = Engine::start(&config(EARLY_RULE)).await.unwrap();
+    let stderr = engine.process.stderr();
+    for part in [
+        engine.addresses.grpc.to_string(),
+        engine.addresses.http.to_string(),
+        engine.addresses.metrics.to_string(),
+        engine.addresses.admin.to_string(),
+        "acknowledged".to_owned(),
+        "byte budget".to_owned(),
+        "stage filter/health".to_owned(),
+    ] {
+        assert!(stderr.contains(&part), "{part}: {stderr}");
+    }
+    assert!(!stderr.contains('\u{1b}') && stderr.lines().count() < 15, "{stderr}");
+}

@@ -1,0 +1,141 @@
+//! `--watch`: files are followed however they are replaced, and never taken half-written.
+
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use sluicebox::signal::Signal;
+use sluicebox_tests::account::Metrics;
+use sluicebox_tests::client::{Answer, Protocol, send_once};
+use sluicebox_tests::command::guest;
+use sluicebox_tests::config::{Config, drop_spans};
+use sluicebox_tests::engine::{Addresses, Engine};
+use sluicebox_tests::generate::{EARLY_RULE, Shape, Workload};
+use sluicebox_tests::sink::{Behaviour, Sink};
+
+const STAGE: &str = "filter/health";
+const NOTHING: &str = "name == \"nothing has this name\"";
+const BOUND: Duration = Duration::from_secs(30);
+
+fn config(sink: &Sink, condition: &str) -> String {
+    Config::new().processor(STAGE, &drop_spans(condition)).sink(sink.address, "").verbose().text()
+}
+
+async fn until_generation(engine: &Engine, stage: &str, generation: u64) {
+    let serves = |m: &Metrics| m.sum("stage_generation", &[("stage", stage)]) == generation;
+    engine.until(BOUND, &format!("generation {generation}"), serves).await.unwrap();
+}
+
+/// One request; true if what matches the rule was dropped.
+async fn is_filtered(engine: &Engine, sink: &Sink, run: u16) -> bool {
+    let workload = Workload::new(Shape { requests: 1, items_per_request: 100, ..Shape::new(Signal::Traces) });
+    let answer = send_once(engine.addresses.grpc, Protocol::Grpc, Signal::Traces, workload.request(run, 0)).await;
+    assert_eq!(answer.unwrap(), Answer::Accepted { warning: None });
+    engine.settled_account(BOUND).await.unwrap();
+    let items = sink.take_seen(Signal::Traces, run).items;
+    assert!(items == 100 || items == 100 - workload.matching(1), "{items}");
+    items != 100
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_and_a_rewritten_file_are_followed() {
+    let sink = Sink::start(Behaviour::default()).await.unwrap();
+    let engine = Engine::start_with(&config(&sink, EARLY_RULE), &["--watch"]).await.unwrap();
+    assert!(is_filtered(&engine, &sink, 1).await);
+    engine.rewrite(&config(&sink, NOTHING)).unwrap();
+    until_generation(&engine, STAGE, 2).await;
+    assert!(!is_filtered(&engine, &sink, 2).await);
+    std::fs::write(engine.config_file(), engine.addresses.fill(&config(&sink, EARLY_RULE))).unwrap();
+    until_generation(&engine, STAGE, 3).await;
+    assert!(is_filtered(&engine, &sink, 3).await);
+}
+
+/// Kubernetes mounts a ConfigMap as links through `..data`, which it replaces by a rename.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configmap_is_followed_twice() {
+    let sink = Sink::start(Behaviour::default()).await.unwrap();
+    let version = |directory: &Path, addresses: &Addresses, name: &str, condition: &str| -> anyhow::Result<()> {
+        std::fs::create_dir(directory.join(name))?;
+        std::fs::write(directory.join(name).join("sluicebox.yaml"), addresses.fill(&config(&sink, condition)))?;
+        symlink(name, directory.join("..data_tmp"))?;
+        Ok(std::fs::rename(directory.join("..data_tmp"), directory.join("..data"))?)
+    };
+    let engine = Engine::start_in(&["--watch"], |directory, addresses| {
+        version(directory, addresses, "..v1", EARLY_RULE)?;
+        Ok(symlink("..data/sluicebox.yaml", directory.join("sluicebox.yaml"))?)
+    });
+    let engine = engine.await.unwrap();
+    assert!(is_filtered(&engine, &sink, 1).await);
+    for (number, condition) in [(2, NOTHING), (3, EARLY_RULE)] {
+        version(engine.directory(), &engine.addresses, &format!("..v{number}"), condition).unwrap();
+        std::fs::remove_dir_all(engine.directory().join(format!("..v{}", number - 1))).unwrap();
+        until_generation(&engine, STAGE, number).await;
+        assert_eq!(is_filtered(&engine, &sink, number as u16).await, condition == EARLY_RULE);
+    }
+}
+
+/// A writer that pauses in the middle: what is there then is either waited for or refused, and the old rules serve.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_written_file_is_not_taken() {
+    let sink = Sink::start(Behaviour::default()).await.unwrap();
+    let engine = Engine::start_with(&config(&sink, EARLY_RULE), &["--watch"]).await.unwrap();
+    let text = engine.addresses.fill(&config(&sink, NOTHING));
+    let (first, second) = text.split_at(text.find("exporters:").unwrap());
+    for (pause, run) in [(Duration::from_millis(100), 1), (Duration::from_secs(3), 2)] {
+        let before = engine.metrics().await.unwrap().sum("stage_generation", &[("stage", STAGE)]);
+        let mut file = std::fs::File::create(engine.config_file()).unwrap();
+        file.write_all(first.as_bytes()).unwrap();
+        file.sync_all().unwrap();
+        tokio::time::sleep(pause).await;
+        assert!(is_filtered(&engine, &sink, run).await, "the old rules serve while half of the file is there");
+        file.write_all(second.as_bytes()).unwrap();
+        drop(file);
+        until_generation(&engine, STAGE, before + 1).await;
+        assert!(!is_filtered(&engine, &sink, run + 10).await);
+        engine.rewrite(&config(&sink, EARLY_RULE)).unwrap();
+        until_generation(&engine, STAGE, before + 2).await;
+    }
+    let stderr = engine.process.stderr();
+    assert_eq!(stderr.lines().filter(|line| line.contains("is not valid, nothing was changed")).count(), 1, "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vanished_file_changes_nothing_until_it_is_back() {
+    let sink = Sink::start(Behaviour::default()).await.unwrap();
+    let engine = Engine::start_with(&config(&sink, EARLY_RULE), &["--watch"]).await.unwrap();
+    std::fs::remove_file(engine.config_file()).unwrap();
+    // Longer than the time between two readings.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(is_filtered(&engine, &sink, 1).await);
+    engine.rewrite(&config(&sink, NOTHING)).unwrap();
+    until_generation(&engine, STAGE, 2).await;
+    assert!(!is_filtered(&engine, &sink, 2).await);
+}
+
+/// A rebuilt component takes effect as a changed rule does; touching it does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuilt_component_is_followed() {
+    let sink = Sink::start(Behaviour::default()).await.unwrap();
+    let component = std::fs::read(guest("filter").unwrap()).unwrap();
+    let text = Config::new()
+        .processor("wasm/mine", &format!("component: ./mine.wasm, config: {{ {} }}", drop_spans(EARLY_RULE)))
+        .sink(sink.address, "")
+        .verbose()
+        .text();
+    let engine = Engine::start_in(&["--watch"], |directory, addresses| {
+        std::fs::write(directory.join("mine.wasm"), &component)?;
+        Ok(std::fs::write(directory.join("sluicebox.yaml"), addresses.fill(&text))?)
+    });
+    let engine = engine.await.unwrap();
+    let file = engine.directory().join("mine.wasm");
+    std::fs::write(&file, &component).unwrap();
+    // The same code under another digest: a custom section (WebAssembly, "Custom Section") with the name "n" and no content.
+    let rebuilt = [component.as_slice(), &[0, 2, 1, b'n']].concat();
+    std::fs::write(&file, &rebuilt[..rebuilt.len() / 3]).unwrap();
+    std::fs::write(&file, &rebuilt).unwrap();
+    until_generation(&engine, "wasm/mine", 2).await;
+    assert!(is_filtered(&engine, &sink, 1).await);
+    let metrics = engine.metrics().await.unwrap();
+    assert_eq!(metrics.sum("stage_swaps", &[("stage", "wasm/mine")]), 1);
+}
