@@ -1,1 +1,5 @@
-//! cli.
+//! Commands.
+
+pub mod components;
+pub mod output;
+pub mod validate;

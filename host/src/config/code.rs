@@ -84,6 +84,7 @@ codes! {
     BadHeader           "E0307" Error "a header that cannot be sent";
     BadDigest           "E0308" Error "a digest that is not SHA-256 in hex";
     Contradiction       "E0309" Error "two values that contradict each other";
+    Component           "E0310" Error "a component that cannot be loaded, or refuses its configuration";
     // There in the Collector, or planned, but not here.
     UnsupportedComponent "E0401" Error "a component that is not supported yet";
     UnsupportedKey       "E0402" Error "a key that is not supported yet";

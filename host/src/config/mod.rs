@@ -61,6 +61,11 @@ impl Environment for System {
     }
 }
 
+/// The sections of components and the types that work, in the order of a file.
+pub fn supported_components() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    check::known::Group::ALL.into_iter().map(|group| (group.key(), group.supported()))
+}
+
 /// Reads and checks a file. The report of an error holds every error and warning of the file.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
     load_in(path, &System)

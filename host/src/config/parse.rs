@@ -211,7 +211,7 @@ impl Builder<'_> {
                 "write the value out here",
             ));
         };
-        if self.stack.len() + node.depth() > DEPTH_MAX + 1 {
+        if self.stack.len() + node.depth() > DEPTH_MAX {
             return Err(too_deep(place));
         }
         let (count, node) = (node.count(), node.clone());

@@ -74,6 +74,13 @@ impl Source {
         Place { line: at, column, end_column: end.max(column) }
     }
 
+    /// The place of a line's text, without the blanks around it.
+    pub fn line_place(&self, line: u32) -> Place {
+        let text = self.line(line);
+        let indent = text.chars().take_while(|c| c.is_whitespace()).count();
+        self.place((line as usize, indent + 1), (line as usize, text.trim_end().chars().count() + 1))
+    }
+
     /// Byte offset of a line and column, both from 1, within the text.
     pub fn offset(&self, line: usize, column: usize) -> usize {
         let start = self.line_starts.get(line.saturating_sub(1)).copied().unwrap_or(self.text.len());

@@ -104,12 +104,12 @@ impl Node {
         }
     }
 
-    /// How deep it nests: 1 for a scalar.
+    /// How many lists and maps nest in it: 0 for a scalar.
     pub fn depth(&self) -> usize {
         match &self.value {
             Value::List(items) => 1 + items.iter().map(Node::depth).max().unwrap_or(0),
             Value::Map(entries) => 1 + entries.iter().map(|entry| entry.value.depth()).max().unwrap_or(0),
-            _ => 1,
+            _ => 0,
         }
     }
 

@@ -3,7 +3,7 @@
 
 /// A section of components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Group {
+pub(in crate::config) enum Group {
     Receivers,
     Processors,
     Exporters,
@@ -12,11 +12,11 @@ pub(super) enum Group {
 }
 
 impl Group {
-    pub(super) const ALL: [Group; 5] =
+    pub(in crate::config) const ALL: [Group; 5] =
         [Group::Receivers, Group::Processors, Group::Exporters, Group::Connectors, Group::Extensions];
 
     /// The section's key, which is also the key in a pipeline.
-    pub(super) const fn key(self) -> &'static str {
+    pub(in crate::config) const fn key(self) -> &'static str {
         match self {
             Group::Receivers => "receivers",
             Group::Processors => "processors",
@@ -38,7 +38,7 @@ impl Group {
     }
 
     /// Types that work.
-    pub(super) const fn supported(self) -> &'static [&'static str] {
+    pub(in crate::config) const fn supported(self) -> &'static [&'static str] {
         match self {
             Group::Receivers => &["otlp"],
             Group::Processors => &["batch", "filter", "memory_limiter", "wasm"],

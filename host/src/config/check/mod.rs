@@ -5,7 +5,7 @@ mod client;
 mod context;
 mod definitions;
 mod exporters;
-mod known;
+pub(super) mod known;
 mod names;
 mod pipelines;
 mod processors;
@@ -26,7 +26,7 @@ use self::processors::Processor;
 use self::section::Section;
 use super::Environment;
 use super::code::Code;
-use super::model::{Config, Exporter, Lines, MemoryLimit, Pipeline, Receiver, Stage, Step};
+use super::model::{Config, Exporter, ExporterKind, Lines, MemoryLimit, Pipeline, Receiver, Stage, Step};
 use super::report::Problem;
 use super::source::Place;
 use super::tree::Node;
@@ -166,14 +166,8 @@ impl<'a> Parts<'a> {
     }
 
     fn pipeline(&self, context: Context<'_>, draft: &Draft<'_>) -> Option<Pipeline> {
-        for (index, reference) in draft.processors.iter().enumerate() {
-            if index > 0 && self.limits.iter().any(|(id, ..)| *id == reference.id) {
-                let message = format!("\"{}\" is not the first processor of pipeline \"{}\"", reference.id, draft.name);
-                let help = "put it first, as the Collector's documentation asks";
-                let problem = Problem::new(Code::LimiterNotFirst, reference.place, message, help);
-                context.push(problem.detail("it acts when a request is admitted, wherever it stands"));
-            }
-        }
+        self.check_order(context, draft);
+        self.check_endpoints(context, draft);
         let names = |references: &[pipelines::Reference<'_>]| {
             references.iter().map(|reference| reference.id.to_owned()).collect()
         };
@@ -188,6 +182,37 @@ impl<'a> Parts<'a> {
                 .collect(),
             exporters: names(&draft.exporters),
         })
+    }
+
+    fn check_order(&self, context: Context<'_>, draft: &Draft<'_>) {
+        for (index, reference) in draft.processors.iter().enumerate() {
+            if index > 0 && self.limits.iter().any(|(id, ..)| *id == reference.id) {
+                let message = format!("\"{}\" is not the first processor of pipeline \"{}\"", reference.id, draft.name);
+                let help = "put it first, as the Collector's documentation asks";
+                let problem = Problem::new(Code::LimiterNotFirst, reference.place, message, help);
+                context.push(problem.detail("it acts when a request is admitted, wherever it stands"));
+            }
+        }
+    }
+
+    /// An `otlphttp` exporter may name an endpoint for some signals only.
+    fn check_endpoints(&self, context: Context<'_>, draft: &Draft<'_>) {
+        let Some(signal) = draft.signal else { return };
+        for reference in &draft.exporters {
+            let exporter = self.exporters.iter().find(|exporter| exporter.name == reference.id);
+            if let Some(ExporterKind::OtlpHttp { client, endpoints }) = exporter.map(|exporter| &exporter.kind)
+                && client.endpoint.is_empty()
+                && !endpoints.is_empty()
+                && endpoints.iter().all(|(of, _)| *of != signal)
+            {
+                let message = format!(
+                    "exporter \"{}\" of pipeline \"{}\" has no endpoint for {signal}",
+                    reference.id, draft.name
+                );
+                let help = format!("set its \"endpoint\" or \"{signal}_endpoint\"");
+                context.tell(Code::Missing, reference.place, message, help);
+            }
+        }
     }
 
     /// The strictest limit: the process has one budget.

@@ -156,9 +156,13 @@ pub(super) fn batch(name: &str, mut section: Section<'_>) -> Arc<Merge> {
 pub(super) fn memory_limiter(mut section: Section<'_>) -> MemoryLimit {
     // Every request is charged when it is admitted, so there is no interval at which to look.
     let _checked_only = section.duration("check_interval", Duration::ZERO..=BATCH_TIMEOUT_MAX);
-    let limit_mib = section.whole("limit_mib", 0..=LIMIT_MIB_MAX).filter(|&mib| mib > 0);
+    let limit_mib = section.whole("limit_mib", 0..=LIMIT_MIB_MAX);
     let spike_mib = section.whole("spike_limit_mib", 0..=LIMIT_MIB_MAX).filter(|&mib| mib > 0);
-    let limit_percent = section.whole("limit_percentage", 0..=100).filter(|&percent| percent > 0);
+    let limit_percent = section.whole("limit_percentage", 0..=100);
+    // A limit that cannot be read has been reported; 0 is none, as in the Collector.
+    let unlimited = |limit: Option<u64>, node: Option<&Node>| limit == Some(0) || node.is_none();
+    let unlimited =
+        unlimited(limit_mib, section.get("limit_mib")) && unlimited(limit_percent, section.get("limit_percentage"));
     let spike_percent = section.whole("spike_limit_percentage", 0..=100).filter(|&percent| percent > 0);
     let gc_keys = [
         "min_gc_interval_when_soft_limited",
@@ -167,7 +171,7 @@ pub(super) fn memory_limiter(mut section: Section<'_>) -> MemoryLimit {
         "max_gc_interval_when_hard_limited",
     ];
     section.ignore(&gc_keys, "there is no garbage collector");
-    let limit = match (limit_mib, limit_percent) {
+    let limit = match (limit_mib.filter(|&mib| mib > 0), limit_percent.filter(|&percent| percent > 0)) {
         (Some(limit), _) => {
             let spike = spike_mib.map_or((limit << 20) * SPIKE_PERCENT_DEFAULT / 100, |mib| mib << 20);
             if spike >= limit << 20 {
@@ -190,11 +194,12 @@ pub(super) fn memory_limiter(mut section: Section<'_>) -> MemoryLimit {
             }
             MemoryLimit::Percent(u8::try_from(limit.saturating_sub(spike)).unwrap_or(u8::MAX))
         }
-        (None, None) => {
+        (None, None) if unlimited => {
             let message = format!("{} has no limit", section.owner);
             section.context.tell(Code::Missing, section.place, message, "set \"limit_mib\" or \"limit_percentage\"");
             MemoryLimit::Auto
         }
+        (None, None) => MemoryLimit::Auto,
     };
     section.finish();
     limit
