@@ -151,10 +151,12 @@ fn bind_receivers(config: &Config) -> Result<Vec<(usize, Server)>, StartError> {
     let mut servers = Vec::new();
     for (number, receiver) in config.receivers.iter().enumerate() {
         if let Some(grpc) = &receiver.grpc {
-            servers.push((number, Server::bind_grpc(&receiver.name, grpc, Limits::default()).map_err(StartError::Bind)?));
+            servers
+                .push((number, Server::bind_grpc(&receiver.name, grpc, Limits::default()).map_err(StartError::Bind)?));
         }
         if let Some(http) = &receiver.http {
-            servers.push((number, Server::bind_http(&receiver.name, http, Limits::default()).map_err(StartError::Bind)?));
+            servers
+                .push((number, Server::bind_http(&receiver.name, http, Limits::default()).map_err(StartError::Bind)?));
         }
     }
     Ok(servers)
@@ -166,9 +168,8 @@ fn start_exporters(config: &Config, metrics: &Metrics) -> Result<Vec<Arc<Exporte
         .exporters
         .iter()
         .map(|exporter| {
-            let destination = export::destination(&exporter.kind, Arc::clone(&stdout)).map_err(|source| {
-                StartError::Exporter { exporter: exporter.name.clone(), source }
-            })?;
+            let destination = export::destination(&exporter.kind, Arc::clone(&stdout))
+                .map_err(|source| StartError::Exporter { exporter: exporter.name.clone(), source })?;
             Ok(Arc::new(Exporter::start(exporter, destination, metrics)))
         })
         .collect()

@@ -162,7 +162,8 @@ async fn a_full_queue_is_a_retry_and_loses_nothing() {
 
     let (address, load) = (engine.addresses.grpc, Arc::clone(&workload));
     let sending = tokio::spawn(async move { client::run(address, &load, 2, Plan::grpc(20)).await });
-    let refused_more = |m: &Metrics| m.sum("pipeline_dropped_items", &[("reason", "queue_full")]) > (refused + 1) * ITEMS;
+    let refused_more =
+        |m: &Metrics| m.sum("pipeline_dropped_items", &[("reason", "queue_full")]) > (refused + 1) * ITEMS;
     engine.until(BOUND, "new requests meet the full queue", refused_more).await.unwrap();
     gate.store(true, Ordering::Relaxed);
     let report = sending.await.unwrap().unwrap();

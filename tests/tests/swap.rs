@@ -131,8 +131,7 @@ async fn swap(engine: &mut Engine, sink: &Sink, number: u64, ring: &str) {
                 engine.process.signal(UnixSignal::HUP);
             }
             let wanted = number + 1;
-            let serves =
-                |m: &Metrics| m.sum("stage_generation", &[("stage", STAGE)]) == wanted;
+            let serves = |m: &Metrics| m.sum("stage_generation", &[("stage", STAGE)]) == wanted;
             engine.until(BOUND, "the file's rule serves", serves).await.unwrap();
         }
         13 => {

@@ -78,7 +78,8 @@ pub fn metrics_page(metrics: Arc<Metrics>, budget: Arc<Budget>) -> Router {
 /// The admin API, version 1. Without a token nothing can be changed through it.
 pub fn api(control: Arc<Control>, token: Option<String>) -> Router {
     let api = Api { control, token: token.map(Arc::from), uploads: Arc::default() };
-    let components = post(upload).layer(DefaultBodyLimit::max(usize::try_from(wasm::COMPONENT_BYTES_MAX).unwrap_or(usize::MAX)));
+    let components =
+        post(upload).layer(DefaultBodyLimit::max(usize::try_from(wasm::COMPONENT_BYTES_MAX).unwrap_or(usize::MAX)));
     let changes = Router::new()
         .route("/v1/components", components)
         .route("/v1/swap", post(swap))
@@ -119,7 +120,10 @@ async fn swap(State(api): State<Api>, Json(request): Json<SwapRequest>) -> Respo
         Some(digest) => {
             let uploads = api.uploads.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(bytes) = uploads.iter().find(|bytes| wasm::digest(bytes) == digest) else {
-                return refuse(StatusCode::NOT_FOUND, format!("no component with digest {digest} was sent to /v1/components"));
+                return refuse(
+                    StatusCode::NOT_FOUND,
+                    format!("no component with digest {digest} was sent to /v1/components"),
+                );
             };
             Some(Component::Uploaded(Arc::clone(bytes)))
         }
@@ -152,10 +156,14 @@ fn refuse(status: StatusCode, error: String) -> Response {
 }
 
 async fn only_with_token(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let given =
+        request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     match (&api.token, given) {
         (Some(token), Some(given)) if token::same(token, given) => next.run(request).await,
-        (None, _) => refuse(StatusCode::FORBIDDEN, "this engine could not keep an admin token, so it takes no changes".to_owned()),
+        (None, _) => refuse(
+            StatusCode::FORBIDDEN,
+            "this engine could not keep an admin token, so it takes no changes".to_owned(),
+        ),
         _ => refuse(StatusCode::UNAUTHORIZED, "changes need the admin token: Authorization: Bearer TOKEN".to_owned()),
     }
 }

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::{Output, exit, report};
+use crate::cli::output::Output;
+use crate::cli::{exit, report};
 use crate::config::model::Component;
 use crate::memory::Budget;
 use crate::wasm::{Bundled, Compiler, Interface, Runtime, RuntimeOptions};
@@ -25,12 +26,8 @@ pub struct InspectArgs {
 
 /// Prints digest, size, role and imports.
 pub fn run(args: &InspectArgs, bundled: &'static [Bundled], out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let options = RuntimeOptions {
-        budget: Budget::new(0),
-        bundled,
-        compiler: Compiler::this_executable(),
-        cache_dir: None,
-    };
+    let options =
+        RuntimeOptions { budget: Budget::new(0), bundled, compiler: Compiler::this_executable(), cache_dir: None };
     let info = match Runtime::new(options)?.describe(&component(&args.component, bundled)) {
         Ok(info) => info,
         Err(error) => {

@@ -10,8 +10,10 @@ use crate::wasm::Bundled;
 pub mod components;
 pub mod demo;
 pub mod inspect;
+pub mod output;
 pub mod report;
 pub mod run;
+pub mod stages;
 pub mod swap;
 pub mod validate;
 
@@ -57,13 +59,9 @@ enum Verb {
     CompileComponent,
 }
 
-/// How results are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
-    /// For people.
-    Human,
-    /// For programs.
-    Json,
+/// The exit code of a verb that can only fail to print.
+fn coded(verb: std::io::Result<u8>) -> anyhow::Result<ExitCode> {
+    Ok(ExitCode::from(verb?))
 }
 
 /// Runs a verb that waits for sockets and children.
@@ -81,14 +79,16 @@ pub fn main(bundled: &'static [Bundled]) -> ExitCode {
         (None, None) => {
             use clap::CommandFactory;
             // clap writes the help and the exit code of a usage error itself.
-            Cli::command().error(clap::error::ErrorKind::MissingSubcommand, "say what to do, such as --config FILE").exit()
+            Cli::command()
+                .error(clap::error::ErrorKind::MissingSubcommand, "say what to do, such as --config FILE")
+                .exit()
         }
     };
     let mut out = std::io::stdout();
     let done = match verb {
         Verb::Run(args) => run::run(&args, bundled),
-        Verb::Validate(args) => validate::run(&args, bundled, &mut out),
-        Verb::Components(args) => components::run(&args, bundled, &mut out),
+        Verb::Validate(args) => coded(validate::validate(&args, |loaded| stages::problems(loaded, bundled), &mut out)),
+        Verb::Components(args) => coded(components::components(args, &mut out).map(|()| 0)),
         Verb::Inspect(args) => inspect::run(&args, bundled, &mut out),
         Verb::Swap(args) => swap::run(&args, &mut out),
         Verb::Demo(args) => blocking(demo::run(args, &mut out)),

@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
-use crate::cli::exit;
+use crate::cli::{exit, stages};
+use crate::config::Loaded;
 use crate::config::model::{Component, Config};
 use crate::engine::{Engine, StartError};
 
@@ -41,27 +41,21 @@ pub fn started(
     err.flush()
 }
 
-/// Why the engine did not start; a stage's error names its line.
-pub fn start_error(file: &Path, error: &StartError) -> String {
-    let place = match error {
-        StartError::Stage { stage, .. } => format!("\n  --> {}:{}", file.display(), stage.line),
-        _ => String::new(),
-    };
-    let help = match error {
+/// Why the engine did not start; a stage's error is shown at its line.
+pub fn start_error(loaded: &Loaded, error: &StartError) -> String {
+    if let StartError::Stage { stage, source } = error {
+        let problem = stages::problem(loaded, stage, source);
+        return loaded.report.clone().extend([problem]).to_string();
+    }
+    let (code, help) = match error {
         StartError::Bind(_) | StartError::BindOwn { .. } => {
-            "\n  help:   stop what listens there, or name another endpoint in the file"
+            ("E0502", "\n  help:   stop what listens there, or name another address in the file")
         }
-        StartError::Stage { .. } => "\n  help:   `sluicebox validate --config FILE` checks the stages without opening a port",
-        _ => "",
+        StartError::Exporter { .. } => ("E0503", "\n  help:   check the exporter's keys and the files that they name"),
+        StartError::Stage { .. } | StartError::Runtime(_) | StartError::Worker(_) => ("E0504", ""),
     };
-    let code = match error {
-        StartError::Stage { .. } => "E0501",
-        StartError::Bind(_) | StartError::BindOwn { .. } => "E0502",
-        StartError::Exporter { .. } => "E0503",
-        StartError::Runtime(_) | StartError::Worker(_) => "E0504",
-    };
-    let causes: String = causes(error).map(|cause| format!("\n  detail: {}", cause.replace('\n', "\n          "))).collect();
-    format!("error[{code}]: {error}{place}{causes}{help}\n")
+    let causes: String = causes(error).map(|cause| format!("\n  detail: {cause}")).collect();
+    format!("error[{code}]: {error}{causes}{help}\n")
 }
 
 /// 3 where the file, or a component it names, is the reason.
@@ -78,7 +72,8 @@ pub fn chain(error: &dyn Error) -> String {
     format!("{error}{causes}")
 }
 
-fn causes(error: &dyn Error) -> impl Iterator<Item = String> {
+/// What an error comes from, outermost first.
+pub fn causes(error: &dyn Error) -> impl Iterator<Item = String> {
     let mut next = error.source();
     std::iter::from_fn(move || {
         let cause = next?;

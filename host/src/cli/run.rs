@@ -48,7 +48,7 @@ pub fn run(args: &RunArgs, bundled: &'static [Bundled]) -> anyhow::Result<ExitCo
             return Ok(ExitCode::from(exit::CONFIG));
         }
     };
-    write!(err, "{}", loaded.warnings)?;
+    write!(err, "{}", loaded.report)?;
     crate::observe::log::start(loaded.config.log_level);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("io").build()?;
     runtime.block_on(serve(args, bundled, loaded))
@@ -62,7 +62,7 @@ async fn serve(args: &RunArgs, bundled: &'static [Bundled], loaded: Loaded) -> a
     let engine = match Engine::start(loaded.config.clone(), &surroundings).await {
         Ok(engine) => engine,
         Err(error) => {
-            write!(std::io::stderr(), "{}", report::start_error(&args.config, &error))?;
+            write!(std::io::stderr(), "{}", report::start_error(&loaded, &error))?;
             return Ok(ExitCode::from(report::start_exit_code(&error)));
         }
     };
@@ -140,7 +140,7 @@ pub fn surroundings(workers: Option<NonZeroUsize>, bundled: &'static [Bundled]) 
 }
 
 /// `$SLUICEBOX_CACHE_DIR`, `$XDG_CACHE_HOME/sluicebox` or `~/.cache/sluicebox`.
-fn cache_dir() -> Option<PathBuf> {
+pub fn cache_dir() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("SLUICEBOX_CACHE_DIR")
         .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("sluicebox")))

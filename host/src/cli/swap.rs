@@ -22,7 +22,9 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Arguments of `swap`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  sluicebox swap wasm/mine build/mine.wasm\n  sluicebox swap filter/health --config new-rules.yaml")]
+#[command(
+    after_help = "Examples:\n  sluicebox swap wasm/mine build/mine.wasm\n  sluicebox swap filter/health --config new-rules.yaml"
+)]
 pub struct SwapArgs {
     /// The stage, as in the file: filter/health.
     stage: String,
@@ -114,8 +116,11 @@ async fn post(admin: SocketAddr, path: &str, content_type: &str, body: Vec<u8>) 
     if status.is_success() {
         return Ok(Answered::Yes(serde_json::from_slice(&body).context("the engine's answer is not JSON")?));
     }
-    let refusal = serde_json::from_slice::<Refusal>(&body)
-        .unwrap_or_else(|_| Refusal { error: format!("the engine answered {status}"), causes: Vec::new(), step: None });
+    let refusal = serde_json::from_slice::<Refusal>(&body).unwrap_or_else(|_| Refusal {
+        error: format!("the engine answered {status}"),
+        causes: Vec::new(),
+        step: None,
+    });
     let causes: String = refusal.causes.iter().map(|cause| format!("\n  detail: {cause}")).collect();
     complain(&format!("error[E0507]: {}{causes}", refusal.error));
     let refused = matches!(status, StatusCode::UNPROCESSABLE_ENTITY | StatusCode::NOT_FOUND);

@@ -1,5 +1,6 @@
 //! A configuration that is valid by construction: every name resolves, every value is in range.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +27,13 @@ pub struct Config {
     pub log_level: tracing::Level,
     /// Where the admin API listens.
     pub admin_address: SocketAddr,
+    /// Lines of receivers, exporters, pipelines and settings, for messages.
+    pub lines: Lines,
 }
+
+/// Where in the file a part stands: `receiver "otlp"`, `pipeline "traces"`, `"admin.address"`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines(pub BTreeMap<String, u32>);
 
 /// An `otlp` receiver.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +53,8 @@ pub struct GrpcServer {
     pub endpoint: SocketAddr,
     /// Largest message, after decompression.
     pub message_bytes_max: u64,
+    /// `max_concurrent_streams` of a connection; None = the receiver's own bound.
+    pub streams_max: Option<u32>,
 }
 
 /// `protocols.http`.
@@ -105,6 +114,8 @@ pub struct StageLimits {
     pub deadline: Duration,
     /// `output_mib`, in bytes: what one call may hand to the host.
     pub output_bytes_max: u64,
+    /// `log_lines_per_second`: what an instance may log before lines are dropped and counted.
+    pub log_lines_per_second: u32,
 }
 
 /// What happens to a batch that a faulting stage did not judge.

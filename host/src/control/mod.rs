@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::config::model::{Component, Config, Stage};
-use crate::config::{self, Diff};
+use crate::config::{self, Change};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::stage::Generation;
 use crate::pipeline::stages::{Snapshot, Stages};
@@ -153,9 +153,9 @@ impl Control {
     /// See [`SwapError`]; nothing has changed then.
     pub async fn reload(&self, next: Config) -> Result<Vec<Swapped>, SwapError> {
         let mut state = self.state.lock().await;
-        let Diff { stages: differing, others } = config::diff(&state.file, &next);
-        if !others.is_empty() {
-            return Err(SwapError::OtherChanges { what: others.join(", ") });
+        let diff = config::diff(&state.file, &next);
+        if !diff.is_live() {
+            return Err(SwapError::OtherChanges { what: diff.others.iter().map(place).collect::<Vec<_>>().join(", ") });
         }
         let served = self.stages.snapshot();
         let mut wanted = Vec::new();
@@ -169,7 +169,7 @@ impl Control {
                 Component::Bundled(_) | Component::Uploaded(_) => false,
             };
             let drifted = state.serving.get(index).is_some_and(|serving| !same_identity(serving, stage));
-            if differing.contains(&stage.name) || (rebuilt && !drifted) {
+            if diff.stages.iter().any(|change| change.name == stage.name) || (rebuilt && !drifted) {
                 wanted.push((index, stage.clone()));
             }
         }
@@ -259,6 +259,13 @@ impl Control {
 
 fn version(generation: &dyn Generation) -> Version {
     Version { generation: generation.number(), digest: generation.digest().to_owned() }
+}
+
+fn place(change: &Change) -> String {
+    match change.line {
+        Some(line) => format!("{} (line {line})", change.part),
+        None => change.part.clone(),
+    }
 }
 
 /// Identity of a stage: component, config, limits, what happens on a fault. Its line in the file is not part of it.

@@ -11,8 +11,8 @@ use super::account::{Account, GaveUp, Health};
 use super::queue::{Parcel, Part};
 use super::retry::Backoff;
 use super::{Destination, Sent};
-use crate::config::model::Retry;
 use crate::ack::Outcome;
+use crate::config::model::Retry;
 use crate::signal::Signal;
 
 /// What consumers of a queue share.

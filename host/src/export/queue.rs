@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use super::Destination;
 use super::account::{Account, Health};
 use super::deliver::Delivery;
+use crate::ack::Ack;
 use crate::config::model;
 use crate::memory::Charge;
 use crate::observe::metrics::Metrics;
-use crate::ack::Ack;
 use crate::signal::Signal;
 
 /// Requests in flight where `sending_queue.enabled` is false: nothing waits in a queue, and no more than these are under way.

@@ -43,7 +43,11 @@ pub fn assemble(
                 name: pipeline.name.clone(),
                 signal: pipeline.signal,
                 steps: steps(&pipeline.steps, stages),
-                exporters: exporters.iter().filter(|e| pipeline.exporters.iter().any(|n| n == e.name())).cloned().collect(),
+                exporters: exporters
+                    .iter()
+                    .filter(|e| pipeline.exporters.iter().any(|n| n == e.name()))
+                    .cloned()
+                    .collect(),
                 workers: way.clone(),
                 runtime: tokio::runtime::Handle::current(),
                 metrics: metrics.pipeline(&pipeline.name, pipeline.signal),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::export::{self, Exporter, Parcel, Slot};
 use crate::ack::{Ack, Outcome};
+use crate::export::{self, Exporter, Parcel, Slot};
 use crate::pipeline::{Part, Pipeline, RETRY_AFTER_FULL};
 
 /// An exporter that fails for longer no longer holds up the others (unless it is the only one or `block_on_overflow` is set).
@@ -72,7 +72,8 @@ impl Pipeline {
         self.metrics.handed_over.inc_by(account);
         self.left(account);
         let waits = self.exporters.iter().filter(|exporter| exporter.waits_for_result()).count();
-        let mut parcels: Vec<Parcel> = self.exporters.iter().map(|_| Parcel { signal: self.signal, parts: Vec::new() }).collect();
+        let mut parcels: Vec<Parcel> =
+            self.exporters.iter().map(|_| Parcel { signal: self.signal, parts: Vec::new() }).collect();
         for part in parts {
             let mut acks = acks(part.ack, waits).into_iter();
             for (parcel, exporter) in parcels.iter_mut().zip(&self.exporters) {

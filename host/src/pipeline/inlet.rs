@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::ack::{Ack, Answer, Outcome, promise};
 use crate::batch::Batch;
 use crate::memory::Charge;
 use crate::observe::metrics::{Metrics, ReceiverMetrics};
-use crate::ack::{Ack, Answer, Outcome, promise};
-use crate::pipeline::{Part, Pipeline, Request};
 use crate::pipeline::intake::Intake;
+use crate::pipeline::{Part, Pipeline, Request};
 use crate::signal::Signal;
 
 /// The pipelines that listen to one receiver.

@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::ack::Outcome;
 use crate::batch::{Batch, Drops};
 use crate::config::model::OnFault;
 use crate::observe::metrics::{Counter, Metrics, StageMetrics};
-use crate::ack::Outcome;
 use crate::pipeline::stage::{Effects, Fault, Generation, Instance};
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::pipeline::{Part, Pipeline};
@@ -69,7 +69,13 @@ impl Bench {
 
     /// Judges parts by the given stages; what is left of them comes back, the rest is settled. `enters` is true for the
     /// pipeline's first step, where items are counted for the first time.
-    pub fn judge(&mut self, pipeline: &Arc<Pipeline>, enters: bool, stages: &[usize], mut parts: Vec<Part>) -> Vec<Part> {
+    pub fn judge(
+        &mut self,
+        pipeline: &Arc<Pipeline>,
+        enters: bool,
+        stages: &[usize],
+        mut parts: Vec<Part>,
+    ) -> Vec<Part> {
         let bodies = parts.iter().map(|part| part.body.clone()).collect();
         let batch = match Batch::index(pipeline.signal, bodies) {
             Ok(batch) => batch,

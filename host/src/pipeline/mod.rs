@@ -5,16 +5,16 @@
 //! ```
 //! A pipeline's steps are fixed when it is assembled; only the generations behind its stages change ([`stages::Stages`]).
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 
+use crate::ack::{Ack, Outcome};
 use crate::export::Exporter;
 use crate::memory::Charge;
 use crate::observe::metrics::{Metrics, PipelineMetrics, ReceiverMetrics};
-use crate::ack::{Ack, Outcome};
 use crate::pipeline::merge::Merger;
 use crate::pipeline::worker::{Job, Workers};
 use crate::signal::Signal;
@@ -165,7 +165,14 @@ impl Pipeline {
     }
 
     /// Tells senders to come back later, and counts.
-    fn refuse(self: &Arc<Self>, parts: Vec<Part>, stage: &str, reason: &'static str, after: Option<Duration>, message: &str) {
+    fn refuse(
+        self: &Arc<Self>,
+        parts: Vec<Part>,
+        stage: &str,
+        reason: &'static str,
+        after: Option<Duration>,
+        message: &str,
+    ) {
         let account: u64 = parts.iter().map(|part| part.account).sum();
         self.all_metrics.dropped(&self.name, self.signal, stage, "", reason, false).inc_by(account);
         self.left(account);

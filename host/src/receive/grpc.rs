@@ -19,9 +19,9 @@ use super::answer::{OVER_BUDGET_DELAY, Reply, bounded, grpc_frame, partial_succe
 use super::body::{ReadError, charge, read_message, read_prefix};
 use super::decompress::gunzip;
 use super::requests::{Requests, Told};
+use crate::ack::Outcome;
 use crate::memory::Charge;
 use crate::otlp::{Code, Status};
-use crate::ack::Outcome;
 use crate::signal::Signal;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");

@@ -14,9 +14,9 @@ use super::body::{ReadError, discard, read_body};
 use super::cors::Cors;
 use super::decompress::gunzip;
 use super::requests::{Requests, Told};
+use crate::ack::Outcome;
 use crate::memory::Charge;
 use crate::otlp::{Code, Status};
-use crate::ack::Outcome;
 use crate::signal::Signal;
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");

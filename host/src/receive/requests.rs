@@ -7,10 +7,10 @@ use prometheus_client::metrics::counter::Counter as PromCounter;
 use super::body::ReadError;
 use super::server::Limits;
 use crate::ack::Answer;
-use crate::pipeline::intake::Intake;
+use crate::ack::Outcome;
 use crate::memory::Budget;
 use crate::observe::metrics::{Counter, Metrics};
-use crate::ack::Outcome;
+use crate::pipeline::intake::Intake;
 use crate::signal::Signal;
 
 /// What the sender of a request was told: the `outcome` label of `receiver_requests`.

@@ -20,10 +20,10 @@ use super::cors::Cors;
 use super::port_holder::port_holder;
 use super::requests::Requests;
 use super::{grpc, http as otlp_http};
-use crate::pipeline::intake::Intake;
 use crate::config::model::{GrpcServer, HttpServer};
 use crate::memory::Budget;
 use crate::observe::metrics::Metrics;
+use crate::pipeline::intake::Intake;
 
 /// HTTP/2: what a peer may send before it is read. Transient: requests are read as they come, or refused.
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;

@@ -1,0 +1,67 @@
+//! Stages as `validate` and a failed start show them: each problem at its line of the file.
+
+use std::error::Error;
+
+use crate::cli::report::causes;
+use crate::config::code::Code;
+use crate::config::model::Stage;
+use crate::config::{Loaded, Problem};
+use crate::memory::Budget;
+use crate::wasm::{BuildError, Bundled, Compiler, GenerationSpec, Runtime, RuntimeOptions};
+
+/// Guests of a check are not charged to what serves.
+const CHECK_BYTES_MAX: u64 = 1 << 30;
+
+/// Loads and configures each stage of the file as a start would.
+pub fn problems(loaded: &Loaded, bundled: &'static [Bundled]) -> Vec<Problem> {
+    let options = RuntimeOptions {
+        budget: Budget::new(CHECK_BYTES_MAX),
+        bundled,
+        compiler: Compiler::this_executable(),
+        cache_dir: super::run::cache_dir(),
+    };
+    let runtime = match Runtime::new(options) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let help = "run it where memory can be mapped executable";
+            return vec![
+                Problem::new(Code::Component, None, "stages cannot be checked here", help).detail(error.to_string()),
+            ];
+        }
+    };
+    let build = |stage: &Stage| runtime.build_generation(spec(stage)).err().map(|error| problem(loaded, stage, &error));
+    loaded.config.stages.iter().filter_map(build).collect()
+}
+
+/// A stage that cannot be built, at its line.
+pub fn problem(loaded: &Loaded, stage: &Stage, error: &BuildError) -> Problem {
+    let (message, help) = match error {
+        BuildError::Load(_) => (
+            "cannot be loaded",
+            "name a component built for this engine; `sluicebox inspect FILE` shows what a file is",
+        ),
+        BuildError::Compile(_) => {
+            ("cannot be compiled", "check that the component is not damaged, and that memory is left")
+        }
+        BuildError::Link(_) => ("does not fit the contract", "build it again with the contract in wit/"),
+        BuildError::Configure(_) => ("refuses its configuration", "change what the detail points at"),
+        BuildError::Probe(_) => ("fails on a first batch", "the component has a fault: run its own tests"),
+        BuildError::Abandoned(_) => ("could not be built", "try again"),
+    };
+    let place = loaded.report.source().line_place(stage.line);
+    let detail: Vec<_> = [error.to_string()].into_iter().chain(causes(error as &dyn Error)).collect();
+    Problem::new(Code::Component, place, format!("processor \"{}\" {message}", stage.name), help)
+        .detail(detail.join("\n"))
+}
+
+fn spec(stage: &Stage) -> GenerationSpec {
+    GenerationSpec {
+        stage: stage.name.clone(),
+        number: 1,
+        component: stage.component.clone(),
+        config: stage.config.clone(),
+        limits: stage.limits,
+        on_fault: stage.on_fault,
+        workers: 1,
+    }
+}

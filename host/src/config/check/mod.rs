@@ -1,0 +1,253 @@
+//! From a tree to a valid configuration: the one validator, which is also the start path.
+
+mod address;
+mod client;
+mod context;
+mod definitions;
+mod exporters;
+pub(super) mod known;
+mod names;
+mod pipelines;
+mod processors;
+mod receivers;
+mod section;
+mod service;
+mod values;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use self::address::Listener;
+use self::context::{Context, Problems};
+use self::definitions::Definitions;
+use self::known::Group;
+use self::pipelines::Draft;
+use self::processors::Processor;
+use self::section::Section;
+use super::Environment;
+use super::code::Code;
+use super::model::{Config, Exporter, ExporterKind, Lines, MemoryLimit, Pipeline, Receiver, Stage, Step};
+use super::report::Problem;
+use super::source::Place;
+use super::tree::Node;
+
+/// Checks a whole file. The configuration may be used only if no problem is an error.
+pub(super) fn check(
+    root: &Node,
+    environment: &dyn Environment,
+    directory: &Path,
+    problems: Vec<Problem>,
+) -> (Config, Vec<Problem>, Vec<Place>) {
+    let problems = Problems::new(problems);
+    let config = check_root(root, Context::new(&problems, environment, directory));
+    let (problems, secrets) = problems.finish();
+    (config, problems, secrets)
+}
+
+fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
+    let mut top = Section::open(context, section::FILE, root.place, root);
+    let mut groups = Group::ALL.map(|group| Definitions::read(&top.child(group.key()), group));
+    let has_service = !top.is_broken() && top.required("service", "define \"service.pipelines\"").is_some();
+    let mut service = top.child("service");
+    let drafts = if has_service { pipelines::drafts(&service.child("pipelines")) } else { Vec::new() };
+    let extensions_defined = groups.iter().find(|group| group.group == Group::Extensions).map(Definitions::ids);
+    let extensions = service::extensions(&mut service, &extensions_defined.unwrap_or_default());
+    let telemetry = service::telemetry(service.child("telemetry"));
+    let admin = service::admin(top.child("admin"));
+    service.finish();
+    top.finish();
+
+    if has_service {
+        pipelines::resolve(context, &drafts, &mut groups);
+        for definitions in &mut groups {
+            if definitions.group == Group::Extensions {
+                for name in &extensions {
+                    definitions.use_by(name, "\"service.extensions\"");
+                }
+            }
+            definitions.report(context);
+        }
+    }
+    let mut lines = Lines::default();
+    lines.put("\"service.telemetry.logs.level\"".into(), telemetry.logs_place);
+    lines.put("\"service.telemetry.metrics\"".into(), telemetry.metrics_place);
+    lines.put("\"admin.address\"".into(), admin.place);
+    let mut listeners: Vec<Listener> = telemetry.metrics.iter().cloned().chain([admin.clone()]).collect();
+
+    let mut parts = Parts::default();
+    for definitions in &groups {
+        for definition in &definitions.all {
+            lines.put(definition.named(definitions.group), definition.place);
+        }
+        parts.read(context, definitions, &mut listeners);
+    }
+    for draft in &drafts {
+        lines.put(format!("pipeline \"{}\"", draft.name), draft.place);
+    }
+    if let Some((_, place, _)) = parts.limits.first() {
+        lines.put("\"memory_limiter\"".into(), *place);
+    }
+    report_taken_addresses(context, &listeners);
+    let memory = parts.memory(context);
+    let pipelines = drafts.iter().filter_map(|draft| parts.pipeline(context, draft)).collect();
+    Config {
+        receivers: parts.receivers,
+        stages: parts.stages,
+        exporters: parts.exporters,
+        pipelines,
+        memory,
+        metrics_address: telemetry.metrics.map(|listener| listener.address),
+        log_level: telemetry.log_level,
+        admin_address: admin.address,
+        lines,
+    }
+}
+
+impl Lines {
+    fn put(&mut self, part: String, place: Place) {
+        self.0.insert(part, place.line);
+    }
+}
+
+/// Components that pipelines use.
+#[derive(Default)]
+struct Parts<'a> {
+    receivers: Vec<Receiver>,
+    stages: Vec<Stage>,
+    exporters: Vec<Exporter>,
+    /// What a processor's name means in a pipeline; None for `memory_limiter`.
+    steps: HashMap<&'a str, Option<Step>>,
+    limits: Vec<(&'a str, Place, MemoryLimit)>,
+}
+
+impl<'a> Parts<'a> {
+    /// Checks every component of a supported type, used or not; keeps those that are used.
+    fn read(&mut self, context: Context<'a>, definitions: &Definitions<'a>, listeners: &mut Vec<Listener>) {
+        let group = definitions.group;
+        for definition in definitions.all.iter().filter(|definition| group.supported().contains(&definition.kind)) {
+            let (id, used) = (definition.id, definition.is_used());
+            let section = definition.section(group, if used { context } else { context.errors_only() });
+            match group {
+                Group::Receivers => {
+                    let (receiver, opened) = receivers::otlp(id, section);
+                    if used {
+                        self.receivers.push(receiver);
+                        listeners.extend(opened);
+                    }
+                }
+                Group::Processors => {
+                    let processor = processors::read(id, definition.kind, section, definition.node);
+                    if used {
+                        self.keep_processor(id, definition.place, processor);
+                    }
+                }
+                Group::Exporters => {
+                    let exporter = exporters::read(id, definition.kind, section);
+                    self.exporters.extend(used.then_some(exporter));
+                }
+                Group::Connectors | Group::Extensions => {}
+            }
+        }
+    }
+
+    fn keep_processor(&mut self, id: &'a str, place: Place, processor: Processor) {
+        let step = match processor {
+            Processor::Stage(stage) => {
+                self.stages.push(stage);
+                Some(Step::Guest(id.to_owned()))
+            }
+            Processor::Merge(merge) => Some(Step::Merge(merge)),
+            Processor::Limit(limit) => {
+                self.limits.push((id, place, limit));
+                None
+            }
+        };
+        self.steps.insert(id, step);
+    }
+
+    fn pipeline(&self, context: Context<'_>, draft: &Draft<'_>) -> Option<Pipeline> {
+        self.check_order(context, draft);
+        self.check_endpoints(context, draft);
+        let names = |references: &[pipelines::Reference<'_>]| {
+            references.iter().map(|reference| reference.id.to_owned()).collect()
+        };
+        Some(Pipeline {
+            name: draft.name.to_owned(),
+            signal: draft.signal?,
+            receivers: names(&draft.receivers),
+            steps: draft
+                .processors
+                .iter()
+                .filter_map(|reference| self.steps.get(reference.id).cloned().flatten())
+                .collect(),
+            exporters: names(&draft.exporters),
+        })
+    }
+
+    fn check_order(&self, context: Context<'_>, draft: &Draft<'_>) {
+        for (index, reference) in draft.processors.iter().enumerate() {
+            if index > 0 && self.limits.iter().any(|(id, ..)| *id == reference.id) {
+                let message = format!("\"{}\" is not the first processor of pipeline \"{}\"", reference.id, draft.name);
+                let help = "put it first, as the Collector's documentation asks";
+                let problem = Problem::new(Code::LimiterNotFirst, reference.place, message, help);
+                context.push(problem.detail("it acts when a request is admitted, wherever it stands"));
+            }
+        }
+    }
+
+    /// An `otlphttp` exporter may name an endpoint for some signals only.
+    fn check_endpoints(&self, context: Context<'_>, draft: &Draft<'_>) {
+        let Some(signal) = draft.signal else { return };
+        for reference in &draft.exporters {
+            let exporter = self.exporters.iter().find(|exporter| exporter.name == reference.id);
+            if let Some(ExporterKind::OtlpHttp { client, endpoints }) = exporter.map(|exporter| &exporter.kind)
+                && client.endpoint.is_empty()
+                && !endpoints.is_empty()
+                && endpoints.iter().all(|(of, _)| *of != signal)
+            {
+                let message = format!(
+                    "exporter \"{}\" of pipeline \"{}\" has no endpoint for {signal}",
+                    reference.id, draft.name
+                );
+                let help = format!("set its \"endpoint\" or \"{signal}_endpoint\"");
+                context.tell(Code::Missing, reference.place, message, help);
+            }
+        }
+    }
+
+    /// The strictest limit: the process has one budget.
+    fn memory(&self, context: Context<'_>) -> MemoryLimit {
+        let Some((first, _, limit)) = self.limits.first() else { return MemoryLimit::Auto };
+        let mut strictest = limit.clone();
+        for (id, place, limit) in &self.limits[1..] {
+            strictest = match (&strictest, limit) {
+                (MemoryLimit::Bytes(a), MemoryLimit::Bytes(b)) => MemoryLimit::Bytes(*a.min(b)),
+                (MemoryLimit::Percent(a), MemoryLimit::Percent(b)) => MemoryLimit::Percent(*a.min(b)),
+                (MemoryLimit::Auto, limit) | (limit, MemoryLimit::Auto) => limit.clone(),
+                _ => {
+                    let message = format!("processors \"{first}\" and \"{id}\" limit memory in different units");
+                    let help = "use \"limit_mib\" in both, or \"limit_percentage\" in both";
+                    context.tell(Code::Contradiction, *place, message, help);
+                    strictest
+                }
+            };
+        }
+        strictest
+    }
+}
+
+fn report_taken_addresses(context: Context<'_>, listeners: &[Listener]) {
+    for (index, listener) in listeners.iter().enumerate() {
+        let (ip, port) = (listener.address.ip(), listener.address.port());
+        let overlaps = |other: &&Listener| {
+            let other = other.address;
+            port != 0
+                && other.port() == port
+                && (other.ip() == ip || other.ip().is_unspecified() || ip.is_unspecified())
+        };
+        if let Some(other) = listeners[..index].iter().find(overlaps) {
+            let message = format!("{} listens where {} does: port {port}", listener.named, other.named);
+            context.tell(Code::AddressTaken, listener.place, message, "give one of them another port");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! `processors`: `filter` and `wasm` (guest stages), `batch`, `memory_limiter`.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::section::Section;
+use crate::config::code::Code;
+use crate::config::model::OnFault;
+use crate::config::model::{Component, MemoryLimit, Merge, Stage, StageLimits};
+use crate::config::tree::Node;
+
+/// Bounds of a guest's instance unless told otherwise.
+pub const STAGE_LIMITS_DEFAULT: StageLimits = StageLimits {
+    memory_bytes_max: 64 << 20,
+    deadline: Duration::from_millis(50),
+    output_bytes_max: 16 << 20,
+    log_lines_per_second: 10,
+};
+/// A 32-bit guest has no more memory.
+const MEMORY_MIB_MAX: u64 = 4096;
+const OUTPUT_MIB_MAX: u64 = 1024;
+const LOG_LINES_MAX: u64 = 10_000;
+const DEADLINE_RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
+
+const BATCH_ITEMS_MAX: u64 = 10_000_000;
+const BATCH_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+const BATCH_TIMEOUT_DEFAULT: Duration = Duration::from_millis(200);
+const BATCH_ITEMS_DEFAULT: u64 = 8192;
+
+/// 16 TiB.
+const LIMIT_MIB_MAX: u64 = 16 << 20;
+/// `memory_limiter` of the Collector: the part of the limit that is kept free unless told otherwise.
+const SPIKE_PERCENT_DEFAULT: u64 = 20;
+
+/// A processor of the file.
+pub(super) enum Processor {
+    Stage(Stage),
+    Merge(Arc<Merge>),
+    Limit(MemoryLimit),
+}
+
+/// The Collector's own processors that ship as components take their whole map as configuration.
+pub(super) fn bundled(name: &str, kind: &str, section: &Section<'_>, node: &Node, line: u32) -> Stage {
+    Stage {
+        name: name.to_owned(),
+        component: Component::Bundled(kind.to_owned()),
+        config: json(section, node),
+        limits: STAGE_LIMITS_DEFAULT,
+        on_fault: None,
+        line,
+    }
+}
+
+/// `wasm/<name>`: a user's component.
+pub(super) fn wasm(name: &str, mut section: Section<'_>, line: u32) -> Stage {
+    let component = section.required("component", "name the component's file: \"component: ./filter.wasm\"");
+    let path = component.and_then(|node| section.text_of("component", node));
+    if let Some((node, path)) = component.zip(path)
+        && path.contains("://")
+    {
+        let message = format!("{}: fetching is not supported yet: {}", section.named("component"), node.found());
+        section.context.tell(Code::UnsupportedValue, node.place, message, "name a file, such as ./filter.wasm");
+    }
+    let path = section.context.directory.join(path.unwrap_or_default());
+    let sha256 = sha256(&mut section);
+    let config = section.get("config").map_or_else(|| "{}".to_owned(), |node| json(&section, node));
+    grants(&mut section);
+    let limits = limits(section.child("limits"));
+    let on_fault = section.choice("on_fault", &[("reject", OnFault::Reject), ("pass", OnFault::Pass)]);
+    section.finish();
+    Stage { name: name.to_owned(), component: Component::File { path, sha256 }, config, limits, on_fault, line }
+}
+
+fn sha256(section: &mut Section<'_>) -> Option<String> {
+    let node = section.get("sha256")?;
+    let text = section.text_of("sha256", node)?;
+    let hex = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
+    if hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Some(hex);
+    }
+    let message = format!("{} is not a SHA-256 digest: {}", section.named("sha256"), node.found());
+    section.context.tell(Code::BadDigest, node.place, message, "write the 64 hex digits that `sha256sum` prints");
+    None
+}
+
+fn grants(section: &mut Section<'_>) {
+    for (grant, node) in section.texts("grants").unwrap_or_default() {
+        let message = format!("{} asks for \"{grant}\", which cannot be granted yet", section.owner);
+        let help = "remove it: there are no capabilities to grant yet";
+        section.context.tell(Code::UnsupportedGrant, node.place, message, help);
+    }
+}
+
+fn limits(mut section: Section<'_>) -> StageLimits {
+    let default = STAGE_LIMITS_DEFAULT;
+    let limits = StageLimits {
+        memory_bytes_max: section
+            .whole("memory_mib", 1..=MEMORY_MIB_MAX)
+            .map_or(default.memory_bytes_max, |mib| mib << 20),
+        deadline: section.duration("deadline", DEADLINE_RANGE).unwrap_or(default.deadline),
+        output_bytes_max: section
+            .whole("output_mib", 1..=OUTPUT_MIB_MAX)
+            .map_or(default.output_bytes_max, |mib| mib << 20),
+        log_lines_per_second: section
+            .whole("log_lines_per_second", 0..=LOG_LINES_MAX)
+            .and_then(|lines| u32::try_from(lines).ok())
+            .unwrap_or(default.log_lines_per_second),
+    };
+    section.finish();
+    limits
+}
+
+/// What `configure` gets. Nothing is an empty map: a guest need not tell the two apart.
+fn json(section: &Section<'_>, node: &Node) -> String {
+    if let Some(node) = node.without_json_form() {
+        let message = format!("{}: {} has no JSON form", section.owner, node.found());
+        section.context.tell(Code::WrongType, node.place, message, "write a finite number, or quote it");
+    }
+    if node.is_null() {
+        return "{}".to_owned();
+    }
+    // A tree of text keys has no way to fail.
+    serde_json::to_string(node).unwrap_or_default()
+}
+
+/// `batch`.
+pub(super) fn batch(name: &str, mut section: Section<'_>) -> Arc<Merge> {
+    let timeout = section.duration("timeout", Duration::ZERO..=BATCH_TIMEOUT_MAX).unwrap_or(BATCH_TIMEOUT_DEFAULT);
+    let asked = section.whole("send_batch_size", 0..=BATCH_ITEMS_MAX);
+    let items_max = section.whole("send_batch_max_size", 0..=BATCH_ITEMS_MAX).filter(|&items| items > 0);
+    let mut items = asked.unwrap_or(BATCH_ITEMS_DEFAULT);
+    if let Some(items_max) = items_max.filter(|&items_max| items_max < items) {
+        match asked {
+            Some(asked) => section.contradiction(
+                "send_batch_max_size",
+                format_args!("is {items_max}, less than \"send_batch_size\", which is {asked}"),
+                "raise it, or lower \"send_batch_size\"",
+            ),
+            None => {
+                let place = section.entry("send_batch_max_size").map_or(section.place, |entry| entry.value.place);
+                let message =
+                    format!("{} is less than the default of \"send_batch_size\"", section.named("send_batch_max_size"));
+                let help = format!("write \"send_batch_size: {items_max}\" too, which is what is used now");
+                section.context.tell(Code::AdjustedValue, place, message, help);
+            }
+        }
+        items = items_max;
+    }
+    section.refuse(&["metadata_keys", "metadata_cardinality_limit"], "remove it: request headers are not kept");
+    section.finish();
+    Arc::new(Merge { name: name.to_owned(), items, items_max, timeout })
+}
+
+/// `memory_limiter`: its keys bound the engine's one budget of bytes.
+pub(super) fn memory_limiter(mut section: Section<'_>) -> MemoryLimit {
+    // Every request is charged when it is admitted, so there is no interval at which to look.
+    let _checked_only = section.duration("check_interval", Duration::ZERO..=BATCH_TIMEOUT_MAX);
+    let limit_mib = section.whole("limit_mib", 0..=LIMIT_MIB_MAX);
+    let spike_mib = section.whole("spike_limit_mib", 0..=LIMIT_MIB_MAX).filter(|&mib| mib > 0);
+    let limit_percent = section.whole("limit_percentage", 0..=100);
+    // A limit that cannot be read has been reported; 0 is none, as in the Collector.
+    let unlimited = |limit: Option<u64>, node: Option<&Node>| limit == Some(0) || node.is_none();
+    let unlimited =
+        unlimited(limit_mib, section.get("limit_mib")) && unlimited(limit_percent, section.get("limit_percentage"));
+    let spike_percent = section.whole("spike_limit_percentage", 0..=100).filter(|&percent| percent > 0);
+    let gc_keys = [
+        "min_gc_interval_when_soft_limited",
+        "min_gc_interval_when_hard_limited",
+        "max_gc_interval_when_soft_limited",
+        "max_gc_interval_when_hard_limited",
+    ];
+    section.ignore(&gc_keys, "there is no garbage collector");
+    let limit = match (limit_mib.filter(|&mib| mib > 0), limit_percent.filter(|&percent| percent > 0)) {
+        (Some(limit), _) => {
+            let spike = spike_mib.map_or((limit << 20) * SPIKE_PERCENT_DEFAULT / 100, |mib| mib << 20);
+            if spike >= limit << 20 {
+                section.contradiction(
+                    "spike_limit_mib",
+                    format_args!("is not below \"limit_mib\", which is {limit}"),
+                    "lower it: what is left between the two is what may be used",
+                );
+            }
+            MemoryLimit::Bytes((limit << 20).saturating_sub(spike))
+        }
+        (None, Some(limit)) => {
+            let spike = spike_percent.unwrap_or(limit * SPIKE_PERCENT_DEFAULT / 100);
+            if spike >= limit {
+                section.contradiction(
+                    "spike_limit_percentage",
+                    format_args!("is not below \"limit_percentage\", which is {limit}"),
+                    "lower it: what is left between the two is what may be used",
+                );
+            }
+            MemoryLimit::Percent(u8::try_from(limit.saturating_sub(spike)).unwrap_or(u8::MAX))
+        }
+        (None, None) if unlimited => {
+            let message = format!("{} has no limit", section.owner);
+            section.context.tell(Code::Missing, section.place, message, "set \"limit_mib\" or \"limit_percentage\"");
+            MemoryLimit::Auto
+        }
+        (None, None) => MemoryLimit::Auto,
+    };
+    section.finish();
+    limit
+}
+
+/// A processor of a supported type.
+pub(super) fn read(name: &str, kind: &str, section: Section<'_>, node: &Node) -> Processor {
+    let line = section.place.line;
+    match kind {
+        "batch" => Processor::Merge(batch(name, section)),
+        "memory_limiter" => Processor::Limit(memory_limiter(section)),
+        "wasm" => Processor::Stage(wasm(name, section, line)),
+        bundled_kind => Processor::Stage(bundled(name, bundled_kind, &section, node, line)),
+    }
+}

@@ -1,0 +1,179 @@
+//! What changed between two configurations. A running engine replaces stages; everything else needs a restart.
+
+use super::model::{Config, Lines, Merge, Stage, Step};
+
+/// What changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// Stages of both configurations that differ, in the new one's order.
+    pub stages: Vec<StageChange>,
+    /// Everything else that differs.
+    pub others: Vec<Change>,
+}
+
+impl Diff {
+    /// True if the two do the same.
+    pub fn is_empty(&self) -> bool {
+        self.stages.is_empty() && self.others.is_empty()
+    }
+
+    /// True if replacing stages is all that it takes.
+    pub fn is_live(&self) -> bool {
+        self.others.is_empty()
+    }
+}
+
+/// A stage that differs, and in what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageChange {
+    /// `wasm/mine`.
+    pub name: String,
+    /// Line in the new file.
+    pub line: u32,
+    /// Another file, pin or bundled processor.
+    pub component: bool,
+    /// Another `config`.
+    pub config: bool,
+    /// Other `limits`.
+    pub limits: bool,
+    /// Another `on_fault`.
+    pub on_fault: bool,
+}
+
+/// A part that is no stage of both configurations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// `receiver "otlp"`, `pipeline "traces"`, `"admin.address"`.
+    pub part: String,
+    /// Line in the new file, or in the old one if it is gone; None if neither names it.
+    pub line: Option<u32>,
+    /// What happened to it.
+    pub kind: ChangeKind,
+}
+
+/// What happened to a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// New.
+    Added,
+    /// Gone.
+    Removed,
+    /// Other values.
+    Changed,
+}
+
+/// Compares by meaning: lines, comments and the order of definitions do not count.
+pub fn diff(old: &Config, new: &Config) -> Diff {
+    let mut diff = Diff::default();
+    let mut changes = Changes { old: &old.lines, new: &new.lines, found: Vec::new() };
+    changes.compare("receiver", &old.receivers, &new.receivers, |receiver| &receiver.name, |a, b| a == b);
+    changes.compare(
+        "processor",
+        &old.stages,
+        &new.stages,
+        |stage| &stage.name,
+        |old, new| {
+            diff.stages.extend(stage_change(old, new));
+            true
+        },
+    );
+    changes.compare("processor", &merges(old), &merges(new), |merge| &merge.name, |a, b| a == b);
+    changes.compare("exporter", &old.exporters, &new.exporters, |exporter| &exporter.name, |a, b| a == b);
+    changes.compare(
+        "pipeline",
+        &old.pipelines,
+        &new.pipelines,
+        |pipeline| &pipeline.name,
+        |old, new| {
+            let names = |steps: &[Step]| steps.iter().map(|step| step_name(step).to_owned()).collect::<Vec<_>>();
+            let ends = |pipeline: &super::model::Pipeline| (pipeline.receivers.clone(), pipeline.exporters.clone());
+            ends(old) == ends(new) && names(&old.steps) == names(&new.steps)
+        },
+    );
+    changes.setting("\"memory_limiter\"", old.memory == new.memory);
+    changes.setting("\"service.telemetry.metrics\"", old.metrics_address == new.metrics_address);
+    changes.setting("\"service.telemetry.logs.level\"", old.log_level == new.log_level);
+    changes.setting("\"admin.address\"", old.admin_address == new.admin_address);
+    diff.others = changes.found;
+    diff.stages.sort_by_key(|change| change.line);
+    diff
+}
+
+fn stage_change(old: &Stage, new: &Stage) -> Option<StageChange> {
+    let change = StageChange {
+        name: new.name.clone(),
+        line: new.line,
+        component: old.component != new.component,
+        config: old.config != new.config,
+        limits: old.limits != new.limits,
+        on_fault: old.on_fault != new.on_fault,
+    };
+    (change.component || change.config || change.limits || change.on_fault).then_some(change)
+}
+
+fn step_name(step: &Step) -> &str {
+    match step {
+        Step::Guest(name) => name,
+        Step::Merge(merge) => &merge.name,
+    }
+}
+
+/// Each `batch` once, whatever the number of pipelines.
+fn merges(config: &Config) -> Vec<&Merge> {
+    let mut merges: Vec<&Merge> = Vec::new();
+    for step in config.pipelines.iter().flat_map(|pipeline| &pipeline.steps) {
+        if let Step::Merge(merge) = step
+            && merges.iter().all(|seen| seen.name != merge.name)
+        {
+            merges.push(merge);
+        }
+    }
+    merges
+}
+
+struct Changes<'a> {
+    old: &'a Lines,
+    new: &'a Lines,
+    found: Vec<Change>,
+}
+
+impl Changes<'_> {
+    fn compare<T>(
+        &mut self,
+        what: &str,
+        old: &[T],
+        new: &[T],
+        name: impl Fn(&T) -> &str,
+        mut same: impl FnMut(&T, &T) -> bool,
+    ) {
+        for part in new {
+            let before = old.iter().find(|before| name(before) == name(part));
+            let kind = match before {
+                None => ChangeKind::Added,
+                Some(before) if !same(before, part) => ChangeKind::Changed,
+                Some(_) => continue,
+            };
+            self.push(format!("{what} \"{}\"", name(part)), kind);
+        }
+        for part in old {
+            if new.iter().all(|after| name(after) != name(part)) {
+                self.push(format!("{what} \"{}\"", name(part)), ChangeKind::Removed);
+            }
+        }
+    }
+
+    fn setting(&mut self, part: &str, same: bool) {
+        if !same {
+            self.push(part.to_owned(), ChangeKind::Changed);
+        }
+    }
+
+    fn push(&mut self, part: String, kind: ChangeKind) {
+        let lines = if kind == ChangeKind::Removed { self.old } else { self.new };
+        let line = lines.0.get(&part).copied();
+        self.found.push(Change { part, line, kind });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+use std::path::Path;
+
+use super::*;
+use crate::config::{System, load_text};
+
+const BASE: &str = "\
+receivers: {otlp: {protocols: {grpc: }}}
+processors:
+  wasm/a: {component: a.wasm, config: {x: 1}}
+  filter: {error_mode: ignore}
+  batch: {timeout: 1s}
+exporters:
+  debug:
+  otlp: {endpoint: \"http://b:4317\"}
+service:
+  pipelines:
+    traces: {receivers: [otlp], processors: [wasm/a, filter, batch], exporters: [debug, otlp]}
+    logs: {receivers: [otlp], processors: [wasm/a, batch], exporters: [debug]}
+";
+
+fn config(text: &str) -> Config {
+    load_text("test.yaml".into(), text.into(), Path::new("dir"), &System).unwrap().config
+}
+
+/// The base with one text replaced by another.
+fn changed(from: &str, to: &str) -> Diff {
+    assert!(BASE.contains(from));
+    diff(&config(BASE), &config(&BASE.replace(from, to)))
+}
+
+fn others(diff: &Diff) -> Vec<(&str, Option<u32>, ChangeKind)> {
+    diff.others.iter().map(|change| (change.part.as_str(), change.line, change.kind)).collect()
+}
+
+#[test]
+fn lines_and_comments_are_no_change() {
+    assert!(changed("processors:\n", "# why\n\nprocessors:\n").is_empty());
+}
+
+#[test]
+fn a_changed_stage_says_in_what() {
+    for (from, to, expected) in [
+        ("a.wasm", "b.wasm", [true, false, false, false]),
+        ("a.wasm", &format!("a.wasm, sha256: {}", "a".repeat(64)), [true, false, false, false]),
+        ("x: 1", "x: 2", [false, true, false, false]),
+        ("a.wasm", "a.wasm, limits: {deadline: 1s}", [false, false, true, false]),
+        ("a.wasm", "a.wasm, on_fault: pass", [false, false, false, true]),
+    ] {
+        let diff = changed(from, to);
+        let [change] = diff.stages.as_slice() else { panic!("{diff:?}") };
+        assert_eq!((change.name.as_str(), change.line), ("wasm/a", 3));
+        assert_eq!([change.component, change.config, change.limits, change.on_fault], expected, "{to}");
+        assert!(diff.is_live());
+    }
+}
+
+#[test]
+fn everything_else_is_named_with_its_line() {
+    use ChangeKind::{Added, Changed, Removed};
+    let endpoint = changed("b:4317", "c:4317");
+    assert_eq!(others(&endpoint), [("exporter \"otlp\"", Some(8), Changed)]);
+    assert!(!endpoint.is_live());
+    let renamed = changed("wasm/a", "wasm/b");
+    assert_eq!(
+        others(&renamed),
+        [
+            ("processor \"wasm/b\"", Some(3), Added),
+            ("processor \"wasm/a\"", Some(3), Removed),
+            ("pipeline \"traces\"", Some(11), Changed),
+            ("pipeline \"logs\"", Some(12), Changed),
+        ]
+    );
+    assert_eq!(others(&changed("timeout: 1s", "timeout: 2s")), [("processor \"batch\"", Some(5), Changed)]);
+    assert_eq!(others(&changed("grpc: ", "http: ")), [("receiver \"otlp\"", Some(1), Changed)]);
+    let telemetry = "service:\n  telemetry: {logs: {level: warn}, metrics: {level: none}}\n";
+    let settings = changed("service:\n", &format!("admin: {{address: \"127.0.0.1:1\"}}\n{telemetry}"));
+    assert_eq!(
+        others(&settings),
+        [
+            ("\"service.telemetry.metrics\"", Some(11), Changed),
+            ("\"service.telemetry.logs.level\"", Some(11), Changed),
+            ("\"admin.address\"", Some(9), Changed),
+        ]
+    );
+    let limiter = changed("  batch: {", "  memory_limiter: {limit_mib: 100}\n  batch: {").others;
+    assert_eq!(limiter, [], "a limiter that no pipeline uses changes nothing");
+}
