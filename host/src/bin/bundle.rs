@@ -64,7 +64,9 @@ fn contract_imports(component: &[u8]) -> Result<Vec<String>> {
     };
     let imports: Vec<String> = resolve.worlds[world].imports.keys().map(|key| resolve.name_world_key(key)).collect();
     match imports.iter().find(|import| !import.starts_with(CONTRACT)) {
-        Some(foreign) => bail!("imports `{foreign}`, which is not part of the contract ({CONTRACT}*) and nothing provides"),
+        Some(foreign) => {
+            bail!("imports `{foreign}`, which is not part of the contract ({CONTRACT}*) and nothing provides")
+        }
         None => Ok(imports),
     }
 }
