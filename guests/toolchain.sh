@@ -41,8 +41,9 @@ has_debian() {
 add_debian() {
     command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] || return 1
     say "no toolchain with $target; installing Debian's: apt-get install $packages"
+    export DEBIAN_FRONTEND=noninteractive
     # shellcheck disable=SC2086 # a list
-    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages && has_debian
+    apt-get update && apt-get install -y --no-install-recommends $packages && has_debian
 }
 
 build() {

@@ -2,11 +2,17 @@
 //!
 //! The two differ in that Go's `\d`, `\w`, `\s` and `\b` are of ASCII, and in that Go's classes do not nest and have no set operations.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
+
+/// Memory of one compiled pattern, and of what matching caches for it: 64 of both fit in a guest's memory.
+const PATTERN_BYTES_MAX: usize = 256 << 10;
+const CACHE_BYTES_MAX: usize = 256 << 10;
 
 /// Compiles a pattern. The error is one line.
 pub fn compile(pattern: &str) -> Result<Regex, String> {
-    Regex::new(&translate(pattern)).map_err(|error| match error {
+    let mut builder = RegexBuilder::new(&translate(pattern));
+    let compiled = builder.size_limit(PATTERN_BYTES_MAX).dfa_size_limit(CACHE_BYTES_MAX).build();
+    compiled.map_err(|error| match error {
         regex::Error::Syntax(message) => {
             let last = message.lines().last().unwrap_or_default();
             last.strip_prefix("error: ").unwrap_or(last).to_owned()
@@ -120,5 +126,6 @@ mod tests {
     fn errors_are_one_line() {
         assert_eq!(compile("a(b").unwrap_err(), "unclosed group");
         assert_eq!(compile("*").unwrap_err(), "repetition operator missing expression");
+        assert_eq!(compile("(a{100}){100}").unwrap_err(), "Compiled regex exceeds size limit of 262144 bytes.");
     }
 }
