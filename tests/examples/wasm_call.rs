@@ -4,6 +4,7 @@
 
 use std::hint::black_box;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 use sluicebox::batch::{Batch, Column, Field};
 use sluicebox::config::model::{Component, StageLimits};
 use sluicebox::memory::Budget;
-use sluicebox::pipeline::stage::Instance;
+use sluicebox::pipeline::stage::{Generation, Instance};
 use sluicebox::signal::Signal;
 use sluicebox::wasm::{Bundled, Compiler, Cpu, GenerationSpec, Runtime, RuntimeOptions, precompile};
 
@@ -50,20 +51,36 @@ fn main() {
         );
     }
 
-    println!("a new generation of a linked component, 1 worker and a spare: {:>8.1} us", us(|| {
-        black_box(build(&runtime, file("filter"), filter_config));
-    }));
+    let generation_us = |workers| {
+        us(|| {
+            black_box(build_for(workers, &runtime, file("filter"), filter_config));
+        })
+    };
+    let (small, large) = (generation_us(1), generation_us(33));
+    println!("a new generation of a linked component, 1 worker and a spare: {small:>8.1} us");
+    println!("another instance: instantiate, configure, first call, drop: {:>8.1} us", (large - small) / 32.0);
     let wasm: &'static [u8] = std::fs::read(path("filter")).expect("reads").leak();
     let artifact: &'static [u8] = precompile(wasm, Cpu::Baseline).expect("compiles").leak();
     let bundled: &'static [Bundled] = vec![Bundled { name: "filter", wasm, artifact }].leak();
     println!("machine code {} KiB of {} KiB of Wasm", artifact.len() >> 10, wasm.len() >> 10);
-    println!("a new runtime and generation from machine code: {:>8.1} us", us(|| {
-        let runtime = crate::runtime(bundled);
-        black_box(build(&runtime, Component::Bundled("filter".to_owned()), filter_config));
-    }));
-    println!("a new runtime alone: {:>8.1} us", us(|| {
-        black_box(crate::runtime(bundled));
-    }));
+    println!(
+        "a new runtime and generation from machine code: {:>8.1} us",
+        us(|| {
+            let runtime = crate::runtime(bundled);
+            black_box(build(&runtime, Component::Bundled("filter".to_owned()), filter_config));
+        })
+    );
+    let before = clock_gettime(ClockId::ProcessCPUTime);
+    std::thread::sleep(Duration::from_secs(2));
+    let after = clock_gettime(ClockId::ProcessCPUTime);
+    let idle_ns = (after.tv_sec - before.tv_sec) * 1_000_000_000 + (after.tv_nsec - before.tv_nsec);
+    println!("an idle runtime: {:>8.1} us of CPU per second", idle_ns as f64 / 2e3);
+    println!(
+        "a new runtime alone: {:>8.1} us",
+        us(|| {
+            black_box(crate::runtime(bundled));
+        })
+    );
 }
 
 fn call_ns(instance: &mut dyn Instance, batch: &mut Option<Batch>, rows: u32) -> f64 {
@@ -115,16 +132,13 @@ fn runtime(bundled: &'static [Bundled]) -> Runtime {
     .expect("starts")
 }
 
-fn build(
-    runtime: &Runtime,
-    component: Component,
-    config: &str,
-) -> std::sync::Arc<dyn sluicebox::pipeline::stage::Generation> {
-    let limits = StageLimits {
-        memory_bytes_max: 64 << 20,
-        deadline: Duration::from_millis(50),
-        output_bytes_max: 16 << 20,
-    };
+fn build(runtime: &Runtime, component: Component, config: &str) -> Arc<dyn Generation> {
+    build_for(1, runtime, component, config)
+}
+
+fn build_for(workers: usize, runtime: &Runtime, component: Component, config: &str) -> Arc<dyn Generation> {
+    let limits =
+        StageLimits { memory_bytes_max: 64 << 20, deadline: Duration::from_millis(50), output_bytes_max: 16 << 20 };
     let spec = GenerationSpec {
         stage: "bench".to_owned(),
         number: 1,
@@ -132,7 +146,7 @@ fn build(
         config: config.to_owned(),
         limits,
         on_fault: None,
-        workers: 1,
+        workers,
     };
     runtime.build_generation(spec).expect("builds")
 }
