@@ -23,7 +23,7 @@ impl<'a> Batch<'a> {
         self.handle.len(level.as_str())
     }
 
-    /// The different values of a field. A field of another signal is a fault, here and below.
+    /// The different values of a field. A field of another signal has the absent one only, and no rows.
     pub fn values(&self, field: &Field) -> Values {
         Values::new(self.handle.values(&field.handle), field.arity)
     }

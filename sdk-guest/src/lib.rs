@@ -98,7 +98,7 @@ macro_rules! export {
                 }
             }
 
-            $crate::bindings::__export_component!(Component with_types_in $crate::bindings);
+    $crate::bindings::__export_component!(Component with_types_in $crate::bindings);
         };
     };
 }

@@ -83,12 +83,6 @@ impl Batch {
 
     /// The different tuples of the field, the absent one first, and which of them each row has.
     fn column(&self, field: &Field) -> (Values, Vec<u32>) {
-        assert!(
-            self.data.has(field.level),
-            "fault: a field of level `{}` in a batch of {:?}",
-            field.level.as_str(),
-            self.data.signal
-        );
         let absent = vec![(0, Vec::new()); field.paths.len()];
         let mut entries = vec![absent.clone()];
         let mut codes_by_entry = HashMap::from([(absent, 0)]);

@@ -102,11 +102,11 @@ impl TestBatch {
     /// # Panics
     /// If the signal does not have the level, or there is no item to add to.
     pub fn row(mut self, level: Level) -> TestBatch {
-        if let Some(above) = memory::above(level) {
-            if self.data.rows(above).is_empty() || self.starts_anew(level) {
-                assert!(above <= Level::Scope, "there is no {} to add a {} to", above.as_str(), level.as_str());
-                self = self.row(above);
-            }
+        if let Some(above) = memory::above(level)
+            && (self.data.rows(above).is_empty() || self.starts_anew(level))
+        {
+            assert!(above <= Level::Scope, "there is no {} to add a {} to", above.as_str(), level.as_str());
+            self = self.row(above);
         }
         let parent = memory::above(level).map_or(0, |above| self.data.rows(above).len() - 1);
         let signal = self.data.signal;

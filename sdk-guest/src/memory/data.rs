@@ -62,7 +62,7 @@ impl Data {
     pub fn read(&self, level: Level, row: usize, path: &Path) -> (u8, Vec<u8>) {
         let row = &self.rows(path.level)[self.ancestor(level, row, path.level)];
         let found = row.fields.iter().find(|(name, _)| *name == path.name);
-        found.map_or((0, Vec::new()), |(_, value)| value.clone())
+        found.map_or_else(|| path.unset.encode(), |(_, value)| value.clone())
     }
 }
 

@@ -5,6 +5,7 @@ use crate::Level;
 pub struct Path {
     pub level: Level,
     pub name: String,
+    pub unset: Unset,
 }
 
 impl Path {
@@ -13,77 +14,130 @@ impl Path {
             path.split_once('.').ok_or_else(|| format!("`{path}` does not begin with a context, such as `span.`"))?;
         let context = if context == "instrumentation_scope" { "scope" } else { context };
         let level = Level::parse(context).ok_or_else(|| format!("`{path}`: no context is called `{context}`"))?;
-        if is_known(level, name) {
-            return Ok(Path { level, name: name.to_owned() });
+        if let Some(unset) = unset(level, name) {
+            return Ok(Path { level, name: name.to_owned(), unset });
         }
-        let known = names(level).iter().map(|name| format!("`{context}.{name}`")).collect::<Vec<_>>().join(", ");
+        let known = fields(level).iter().map(|(name, _)| format!("`{context}.{name}`")).collect::<Vec<_>>().join(", ");
         Err(format!("no field is called `{path}`; there are {known}"))
     }
 }
 
 /// Whether a level has a field of this name.
 pub fn is_known(level: Level, name: &str) -> bool {
-    let key = name.strip_prefix("attributes[\"").and_then(|rest| rest.strip_suffix("\"]"));
-    match key {
-        Some(key) => !key.is_empty() && names(level).contains(&ATTRIBUTES),
-        None => name != ATTRIBUTES && names(level).contains(&name),
+    unset(level, name).is_some()
+}
+
+/// What a field holds that was not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unset {
+    /// It is absent.
+    Absent,
+    /// The protocol always has it: an empty string.
+    Text,
+    /// The protocol always has it: zero.
+    Zero,
+    /// The protocol always has it: no bytes.
+    NoBytes,
+    /// The protocol always has it: false.
+    False,
+}
+
+impl Unset {
+    /// Kind and bytes.
+    pub fn encode(self) -> (u8, Vec<u8>) {
+        match self {
+            Unset::Absent => (0, Vec::new()),
+            Unset::Text => (1, Vec::new()),
+            Unset::False => (2, vec![0]),
+            Unset::Zero => (3, vec![0; 8]),
+            Unset::NoBytes => (5, Vec::new()),
+        }
     }
 }
 
-const ATTRIBUTES: &str = "attributes[\"...\"]";
+/// None if there is no such field.
+fn unset(level: Level, name: &str) -> Option<Unset> {
+    let (name, one_key) = match name.split_once("[\"") {
+        Some((name, key)) => (name, key.strip_suffix("\"]").is_some_and(|key| !key.is_empty() && !key.contains("\"]"))),
+        None => (name, false),
+    };
+    let (_, unset) = *fields(level).iter().find(|(known, _)| *known == name)?;
+    (matches!(name, "attributes" | "metadata") == one_key).then_some(unset)
+}
 
 /// OTTL's names (pkg/ottl/contexts), those of the fields that hold one value.
-fn names(level: Level) -> &'static [&'static str] {
+fn fields(level: Level) -> &'static [(&'static str, Unset)] {
+    use Unset::{Absent, False, NoBytes, Text, Zero};
+    const ATTRIBUTES: (&str, Unset) = ("attributes", Absent);
+    const DROPPED: (&str, Unset) = ("dropped_attributes_count", Zero);
     match level {
-        Level::Resource => &[ATTRIBUTES, "dropped_attributes_count"],
-        Level::Scope => &[ATTRIBUTES, "name", "version", "dropped_attributes_count"],
+        Level::Resource => &[ATTRIBUTES, DROPPED],
+        Level::Scope => &[ATTRIBUTES, DROPPED, ("name", Text), ("version", Text)],
         Level::Span => &[
             ATTRIBUTES,
-            "name",
-            "kind",
-            "status.code",
-            "status.message",
-            "trace_id",
-            "trace_id.string",
-            "span_id",
-            "span_id.string",
-            "parent_span_id",
-            "parent_span_id.string",
-            "trace_state",
-            "start_time_unix_nano",
-            "end_time_unix_nano",
-            "duration",
-            "dropped_attributes_count",
-            "dropped_events_count",
-            "dropped_links_count",
+            DROPPED,
+            ("name", Text),
+            ("kind", Zero),
+            ("status.code", Zero),
+            ("status.message", Text),
+            ("trace_id", NoBytes),
+            ("trace_id.string", Text),
+            ("span_id", NoBytes),
+            ("span_id.string", Text),
+            ("parent_span_id", NoBytes),
+            ("parent_span_id.string", Text),
+            ("trace_state", Text),
+            ("start_time_unix_nano", Zero),
+            ("end_time_unix_nano", Zero),
+            ("duration", Zero),
+            ("dropped_events_count", Zero),
+            ("dropped_links_count", Zero),
+            ("flags", Zero),
         ],
-        Level::SpanEvent => &[ATTRIBUTES, "name", "time_unix_nano", "dropped_attributes_count"],
-        Level::SpanLink => &[ATTRIBUTES, "trace_id", "span_id", "trace_state", "dropped_attributes_count"],
+        Level::SpanEvent => &[ATTRIBUTES, DROPPED, ("name", Text), ("time_unix_nano", Zero)],
+        Level::SpanLink => &[
+            ATTRIBUTES,
+            DROPPED,
+            ("trace_id", NoBytes),
+            ("trace_id.string", Text),
+            ("span_id", NoBytes),
+            ("span_id.string", Text),
+            ("trace_state", Text),
+            ("flags", Zero),
+        ],
         Level::Log => &[
             ATTRIBUTES,
-            "body",
-            "severity_number",
-            "severity_text",
-            "event_name",
-            "time_unix_nano",
-            "observed_time_unix_nano",
-            "trace_id",
-            "trace_id.string",
-            "span_id",
-            "span_id.string",
-            "flags",
-            "dropped_attributes_count",
+            DROPPED,
+            ("body", Absent),
+            ("severity_number", Zero),
+            ("severity_text", Text),
+            ("event_name", Text),
+            ("time_unix_nano", Zero),
+            ("observed_time_unix_nano", Zero),
+            ("trace_id", NoBytes),
+            ("trace_id.string", Text),
+            ("span_id", NoBytes),
+            ("span_id.string", Text),
+            ("flags", Zero),
         ],
-        Level::Metric => &["name", "description", "unit", "type", "aggregation_temporality", "is_monotonic"],
+        Level::Metric => &[
+            ("name", Text),
+            ("description", Text),
+            ("unit", Text),
+            ("type", Zero),
+            ("aggregation_temporality", Zero),
+            ("is_monotonic", False),
+            ("metadata", Absent),
+        ],
         Level::DataPoint => &[
             ATTRIBUTES,
-            "time_unix_nano",
-            "start_time_unix_nano",
-            "value_int",
-            "value_double",
-            "flags",
-            "count",
-            "sum",
+            ("time_unix_nano", Zero),
+            ("start_time_unix_nano", Zero),
+            ("value_int", Absent),
+            ("value_double", Absent),
+            ("flags", Zero),
+            ("count", Absent),
+            ("sum", Absent),
         ],
     }
 }
