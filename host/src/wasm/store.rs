@@ -71,3 +71,19 @@ impl GuestStore {
         self.store.data_mut()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Budget;
+
+    #[test]
+    fn a_defect_of_a_host_function_is_a_fault_and_no_more() {
+        let sandbox = Sandbox::new(Budget::new(0)).expect("starts");
+        let bounds = Bounds { memory_bytes_max: 0, output_bytes_max: 0, deadline: Duration::ZERO };
+        let mut store = GuestStore::new(&sandbox, &bounds);
+        let fault = store.run(Duration::ZERO, |_| -> wasmtime::Result<()> { panic!("a defect") }).expect_err("faults");
+        assert_eq!(fault.kind, FaultKind::Trap);
+        assert!(!fault.message.contains("a defect"), "a panic's text may hold telemetry");
+    }
+}
