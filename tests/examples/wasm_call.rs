@@ -2,8 +2,11 @@
 //!
 //! Needs the prebuilt components (`make guests`). Figures are CPU time, medians of 15 rounds on one thread.
 
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a measuring program that prints and gives up")]
+
 use std::hint::black_box;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,7 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 use sluicebox::batch::{Batch, Column, Field};
 use sluicebox::config::model::{Component, StageLimits};
 use sluicebox::memory::Budget;
-use sluicebox::pipeline::stage::Instance;
+use sluicebox::pipeline::stage::{Generation, Instance};
 use sluicebox::signal::Signal;
 use sluicebox::wasm::{Bundled, Compiler, Cpu, GenerationSpec, Runtime, RuntimeOptions, precompile};
 
@@ -22,6 +25,13 @@ const ROUNDS: usize = 15;
 
 fn main() {
     let runtime = runtime(&[]);
+    // The clock rests after a second.
+    std::thread::sleep(Duration::from_millis(1500));
+    let before = clock_gettime(ClockId::ProcessCPUTime);
+    std::thread::sleep(Duration::from_secs(2));
+    let after = clock_gettime(ClockId::ProcessCPUTime);
+    let idle_ns = (after.tv_sec - before.tv_sec) * 1_000_000_000 + (after.tv_nsec - before.tv_nsec);
+    println!("an idle runtime: {:>8.1} us of CPU per second", idle_ns as f64 / 2e3);
     let noop = build(&runtime, file("misbehaving"), r#"{"behaviour": "noop"}"#);
     let mut noop = noop.instance().expect("is prepared");
     let filter_config = r#"{"traces": {"span": ["name == \"name 3\""]}}"#;
@@ -50,12 +60,14 @@ fn main() {
         );
     }
 
-    println!(
-        "a new generation of a linked component, 1 worker and a spare: {:>8.1} us",
+    let generation_us = |workers| {
         us(|| {
-            black_box(build(&runtime, file("filter"), filter_config));
+            black_box(build_for(workers, &runtime, file("filter"), filter_config));
         })
-    );
+    };
+    let (small, large) = (generation_us(1), generation_us(33));
+    println!("a new generation of a linked component, 1 worker and a spare: {small:>8.1} us");
+    println!("another instance: instantiate, configure, first call, drop: {:>8.1} us", (large - small) / 32.0);
     let wasm: &'static [u8] = std::fs::read(path("filter")).expect("reads").leak();
     let artifact: &'static [u8] = precompile(wasm, Cpu::Baseline).expect("compiles").leak();
     let bundled: &'static [Bundled] = vec![Bundled { name: "filter", wasm, artifact }].leak();
@@ -124,11 +136,11 @@ fn runtime(bundled: &'static [Bundled]) -> Runtime {
     .expect("starts")
 }
 
-fn build(
-    runtime: &Runtime,
-    component: Component,
-    config: &str,
-) -> std::sync::Arc<dyn sluicebox::pipeline::stage::Generation> {
+fn build(runtime: &Runtime, component: Component, config: &str) -> Arc<dyn Generation> {
+    build_for(1, runtime, component, config)
+}
+
+fn build_for(workers: usize, runtime: &Runtime, component: Component, config: &str) -> Arc<dyn Generation> {
     let limits =
         StageLimits { memory_bytes_max: 64 << 20, deadline: Duration::from_millis(50), output_bytes_max: 16 << 20 };
     let spec = GenerationSpec {
@@ -138,7 +150,7 @@ fn build(
         config: config.to_owned(),
         limits,
         on_fault: None,
-        workers: 1,
+        workers,
     };
     runtime.build_generation(spec).expect("builds")
 }

@@ -95,8 +95,8 @@ impl Index {
         self.segments.push(self.resources.extents.len() as u32);
         self.resources.from.push(self.scopes.extents.len() as u32);
         self.scopes.from.push(self.items.len() as u32);
-        if let Some(points) = &mut self.points {
-            points.from.push(points.extents.len() as u32);
+        for children in [&mut self.points, &mut self.events, &mut self.links].into_iter().flatten() {
+            children.from.push(children.extents.len() as u32);
         }
     }
 

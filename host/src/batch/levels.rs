@@ -104,6 +104,9 @@ impl Batch {
         if rows.level() == level {
             return Some(rows.clone());
         }
+        if rows.level().depth() == level.depth() {
+            return None;
+        }
         if rows.level().depth() < level.depth() {
             for row in rows.iter() {
                 let row = from.start + row;

@@ -78,7 +78,7 @@ impl Splicer<'_> {
             && cut.start < end
         {
             match self.enclosing(rows, cut) {
-                Some((extent, below)) => gone += self.envelope(extent, below),
+                Some((extent, below)) => gone += self.envelope(extent, &below),
                 None => {
                     gone += cut.end - cut.start;
                     self.next += 1;
@@ -88,13 +88,13 @@ impl Splicer<'_> {
         gone
     }
 
-    fn envelope(&mut self, extent: Extent, below: Rows) -> u32 {
+    fn envelope(&mut self, extent: Extent, below: &Rows) -> u32 {
         let tag = self.bytes.get(extent.start as usize..).unwrap_or_default();
         let tag_len = tag.iter().take_while(|&&byte| byte >= 0x80).count() as u32 + 1;
         let at = extent.start + tag_len..extent.body;
         let slot = self.prefixes.len();
         self.prefixes.push(Prefix { at: at.clone(), length: 0 });
-        let gone = self.inside(extent.end, &below);
+        let gone = self.inside(extent.end, below);
         let length = extent.end - extent.body - gone;
         if let Some(prefix) = self.prefixes.get_mut(slot) {
             prefix.length = length;

@@ -54,9 +54,6 @@ enum Verb {
     Swap(swap::SwapArgs),
     /// Run a configuration with made-up traffic and show what goes in and comes out.
     Demo(demo::DemoArgs),
-    /// Compile one component for this machine (started by the engine itself, with limits).
-    #[command(hide = true)]
-    CompileComponent,
 }
 
 /// The exit code of a verb that can only fail to print.
@@ -72,6 +69,10 @@ fn blocking(verb: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<Ex
 
 /// Parses the command line and does what it says.
 pub fn main(bundled: &'static [Bundled]) -> ExitCode {
+    // The compiler bounds its own process: before anything else has taken memory or started threads.
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == crate::wasm::COMPILE_VERB) {
+        return crate::wasm::compile_main();
+    }
     let cli = Cli::parse();
     let verb = match (cli.verb, cli.run) {
         (Some(verb), _) => verb,
@@ -92,7 +93,6 @@ pub fn main(bundled: &'static [Bundled]) -> ExitCode {
         Verb::Inspect(args) => inspect::run(&args, bundled, &mut out),
         Verb::Swap(args) => swap::run(&args, &mut out),
         Verb::Demo(args) => blocking(demo::run(args, &mut out)),
-        Verb::CompileComponent => return crate::wasm::compile_main(),
     };
     done.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));

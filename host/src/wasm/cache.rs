@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
@@ -19,6 +19,9 @@ use super::component::hex;
 /// Files kept; beyond that the oldest goes. A component takes 1 to 40 MiB.
 const FILES_MAX: usize = 64;
 const SUFFIX: &str = ".cwasm";
+/// Files that are being written. One this old was left by a process that died.
+const NEW_PREFIX: &str = ".new-";
+const NEW_AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// A directory of compiled code.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ impl Cache {
 
     /// A new empty file in the directory, mode 0600.
     pub(super) fn new_file(&self) -> io::Result<NamedTempFile> {
-        tempfile::Builder::new().prefix(".new-").tempfile_in(&self.dir)
+        tempfile::Builder::new().prefix(NEW_PREFIX).tempfile_in(&self.dir)
     }
 
     /// The file of this key, if there is one and it is whole. A damaged one is removed.
@@ -83,11 +86,17 @@ impl Cache {
 
     fn prune(&self) {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
-        let mut files: Vec<(SystemTime, PathBuf)> = entries
-            .flatten()
-            .filter(|entry| entry.file_name().to_string_lossy().ends_with(SUFFIX))
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-            .collect();
+        let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
+        for entry in entries.flatten() {
+            let Ok(modified) = entry.metadata().and_then(|file| file.modified()) else { continue };
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.ends_with(SUFFIX) {
+                files.push((modified, entry.path()));
+            } else if name.starts_with(NEW_PREFIX) && modified.elapsed().is_ok_and(|age| age > NEW_AGE_MAX) {
+                self.remove(&entry.path());
+            }
+        }
         files.sort_unstable();
         for (_, path) in files.iter().take(files.len().saturating_sub(FILES_MAX)) {
             self.remove(path);
@@ -159,7 +168,16 @@ mod tests {
         for n in 0..FILES_MAX + 3 {
             put(&cache, &format!("k{n}"), "code");
         }
-        assert_eq!(fs::read_dir(dir.path().join("cache")).expect("reads").count(), FILES_MAX);
+        let left = || fs::read_dir(dir.path().join("cache")).expect("reads").count();
+        assert_eq!(left(), FILES_MAX);
+
+        let (_, abandoned) = cache.new_file().expect("creates").keep().expect("keeps");
+        put(&cache, "k", "code");
+        assert_eq!(left(), FILES_MAX + 1, "it may be in use");
+        let file = File::options().append(true).open(&abandoned).expect("opens");
+        file.set_modified(SystemTime::now() - 2 * NEW_AGE_MAX).expect("sets");
+        put(&cache, "l", "code");
+        assert_eq!(left(), FILES_MAX);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 
 use super::component::COMPONENT_BYTES_MAX;
 use super::engine::{Cpu, engine};
@@ -126,6 +126,8 @@ fn limit_this_process() -> io::Result<()> {
     ] {
         setrlimit(resource, Rlimit { current: Some(max), maximum: Some(max) })?;
     }
+    // Ends with the engine that waits for it.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     nice(COMPILE_NICE)?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::engine::TICK;
+use super::clock::{LOOK_TICKS_MAX, TICK};
 
 /// How many times its allowance a call may take by the wall clock while its thread does not get the CPU.
 const WALL_FACTOR: u32 = 4;
@@ -46,7 +46,7 @@ impl Deadline {
             return Verdict::Stop;
         }
         let ticks = left.as_nanos().div_ceil(TICK.as_nanos());
-        Verdict::Continue(u64::try_from(ticks).unwrap_or(u64::MAX).max(1))
+        Verdict::Continue(u64::try_from(ticks).unwrap_or(u64::MAX).clamp(1, LOOK_TICKS_MAX))
     }
 }
 
@@ -74,5 +74,8 @@ mod tests {
         assert_eq!(deadline.decide(start, Duration::ZERO), Verdict::Continue(10));
         assert_eq!(deadline.decide(start + 199 * MS, MS), Verdict::Continue(10), "starved");
         assert_eq!(deadline.decide(start + 200 * MS, MS), Verdict::Stop);
+
+        deadline.begin(Duration::from_secs(3600));
+        assert_eq!(deadline.decide(start, MS), Verdict::Continue(LOOK_TICKS_MAX));
     }
 }

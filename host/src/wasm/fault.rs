@@ -60,8 +60,14 @@ pub(super) fn classify(error: &wasmtime::Error, denied: Option<Denied>) -> Fault
 /// Of errors that have no public type: what wasmtime says when a guest's pointers, handles, strings or amounts are not right.
 fn of_component_runtime(error: &wasmtime::Error) -> Fault {
     let root = error.root_cause().to_string();
-    let budget = root.contains("fuel allocated for hostcalls") || root.contains("handle limit exceeded");
-    let kind = if budget { FaultKind::HostCallBudget } else { FaultKind::BadOutput };
+    let says = |text| root.contains(text);
+    let kind = if says("fuel allocated for hostcalls") || says("handle limit exceeded") {
+        FaultKind::HostCallBudget
+    } else if says("resource limit exceeded") {
+        FaultKind::Memory
+    } else {
+        FaultKind::BadOutput
+    };
     Fault { kind, message: format!("{root}{}", frames(error)) }
 }
 

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use tracing::warn;
-use wasmtime::Engine;
 
 use super::bindings::FilterPre;
 use super::component::ComponentInfo;
@@ -14,9 +13,9 @@ use super::error::{BuildError, ConfigureError};
 use super::instance::GuestInstance;
 use super::limits::Bounds;
 use super::probe::probe;
+use super::sandbox::Sandbox;
 use super::state::{Opened, State};
 use crate::config::model::{Component, OnFault, StageLimits};
-use crate::memory::Budget;
 use crate::pipeline::stage::{Fault, FaultKind, Generation, Instance};
 
 /// What a generation is made from.
@@ -55,8 +54,7 @@ struct Shared {
     config: String,
     bounds: Bounds,
     linked: Arc<Linked>,
-    engine: Engine,
-    budget: Arc<Budget>,
+    sandbox: Arc<Sandbox>,
     /// Of the first instance; all others must match it.
     opened: Opened,
     prepared: Mutex<Vec<GuestInstance>>,
@@ -65,14 +63,9 @@ struct Shared {
 
 impl WasmGeneration {
     /// Configures one instance per worker and a spare, and calls each of them once.
-    pub(super) fn build(
-        spec: GenerationSpec,
-        linked: Arc<Linked>,
-        engine: &Engine,
-        budget: &Arc<Budget>,
-    ) -> Result<Self, BuildError> {
+    pub(super) fn build(spec: GenerationSpec, linked: Arc<Linked>, sandbox: &Arc<Sandbox>) -> Result<Self, BuildError> {
         let bounds = Bounds::from(spec.limits);
-        let first = GuestInstance::new(engine, &linked.pre, bounds, budget, &spec.config)?;
+        let first = GuestInstance::new(sandbox, &linked.pre, bounds, &spec.config)?;
         let shared = Shared {
             stage: spec.stage,
             number: spec.number,
@@ -80,8 +73,7 @@ impl WasmGeneration {
             config: spec.config,
             bounds,
             linked,
-            engine: engine.clone(),
-            budget: Arc::clone(budget),
+            sandbox: Arc::clone(sandbox),
             opened: first.opened().clone(),
             prepared: Mutex::new(Vec::with_capacity(spec.workers + 1)),
             is_rebuilding: AtomicBool::new(false),
@@ -119,7 +111,7 @@ impl WasmGeneration {
 
 impl Shared {
     fn new_instance(&self) -> Result<GuestInstance, ConfigureError> {
-        let instance = GuestInstance::new(&self.engine, &self.linked.pre, self.bounds, &self.budget, &self.config)?;
+        let instance = GuestInstance::new(&self.sandbox, &self.linked.pre, self.bounds, &self.config)?;
         if *instance.opened() == self.opened { Ok(instance) } else { Err(ConfigureError::Differs) }
     }
 

@@ -4,17 +4,16 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::Engine;
 use wasmtime::component::Resource;
 
 use super::bindings::{Filter, FilterPre};
 use super::error::ConfigureError;
 use super::fault::printable;
 use super::limits::{Bounds, CONFIGURE_DEADLINE, DEADLINE_PER_ROW};
+use super::sandbox::Sandbox;
 use super::state::{Opened, State};
 use super::store::GuestStore;
 use crate::batch::{Batch, Level};
-use crate::memory::Budget;
 use crate::pipeline::stage::{Effects, Fault, FaultKind, Instance};
 use crate::signal::Signal;
 
@@ -42,13 +41,12 @@ pub(super) enum CallError {
 impl GuestInstance {
     /// Instantiates and configures.
     pub(super) fn new(
-        engine: &Engine,
+        sandbox: &Arc<Sandbox>,
         pre: &FilterPre<State>,
         bounds: Bounds,
-        budget: &Arc<Budget>,
         config: &str,
     ) -> Result<Self, ConfigureError> {
-        let mut store = GuestStore::new(engine, &bounds, budget);
+        let mut store = GuestStore::new(sandbox, &bounds);
         let guest =
             store.run(CONFIGURE_DEADLINE, |store| pre.instantiate(store)).map_err(ConfigureError::Instantiate)?;
         store.state_mut().begin_configure();

@@ -7,6 +7,7 @@
 
 mod bindings;
 mod cache;
+mod clock;
 mod code;
 mod columns;
 mod compile;
@@ -22,6 +23,7 @@ mod limits;
 mod probe;
 mod rowsets;
 mod runtime;
+mod sandbox;
 mod state;
 mod store;
 mod unchecked;

@@ -12,10 +12,10 @@ use super::cache::Cache;
 use super::code::CodeLoader;
 use super::compile::Compiler;
 use super::component::{ComponentInfo, read_file};
-use super::engine::{Cpu, engine, start_ticker};
 use super::error::{BuildError, LinkError, LoadError};
 use super::generation::{GenerationSpec, Linked, WasmGeneration};
 use super::imports;
+use super::sandbox::Sandbox;
 use crate::config::model::Component;
 use crate::memory::Budget;
 use crate::pipeline::stage::Generation;
@@ -27,7 +27,7 @@ pub struct Bundled {
     pub name: &'static str,
     /// The component.
     pub wasm: &'static [u8],
-    /// Its machine code for [`Cpu::Baseline`]; may be empty.
+    /// Its machine code for [`Cpu::Baseline`](super::Cpu::Baseline); may be empty.
     pub artifact: &'static [u8],
 }
 
@@ -59,7 +59,7 @@ pub enum RuntimeError {
 #[derive(Debug)]
 pub struct Runtime {
     code: CodeLoader,
-    budget: Arc<Budget>,
+    sandbox: Arc<Sandbox>,
     bundled: &'static [Bundled],
     /// Components in use, by digest: a change of config alone compiles and loads nothing.
     linked: Mutex<HashMap<String, Weak<Linked>>>,
@@ -68,14 +68,13 @@ pub struct Runtime {
 impl Runtime {
     /// Starts a runtime.
     pub fn new(options: RuntimeOptions) -> Result<Self, RuntimeError> {
-        let engine = engine(Cpu::Native).map_err(RuntimeError::Engine)?;
-        start_ticker(&engine).map_err(RuntimeError::Clock)?;
+        let sandbox = Sandbox::new(options.budget)?;
         let cache = options.cache_dir.as_deref().and_then(|dir| {
             Cache::open(dir).inspect_err(|error| warn!("compiled components are not kept: {error}")).ok()
         });
         Ok(Self {
-            code: CodeLoader { engine, compiler: options.compiler, cache },
-            budget: options.budget,
+            code: CodeLoader { engine: sandbox.engine.clone(), compiler: options.compiler, cache },
+            sandbox,
             bundled: options.bundled,
             linked: Mutex::default(),
         })
@@ -87,7 +86,7 @@ impl Runtime {
         let info = ComponentInfo::of(&source.name, &source.wasm)?;
         check_pin(&spec.component, &info)?;
         let linked = self.linked(&source, info)?;
-        Ok(Arc::new(WasmGeneration::build(spec, linked, &self.code.engine, &self.budget)?))
+        Ok(Arc::new(WasmGeneration::build(spec, linked, &self.sandbox)?))
     }
 
     /// What a component is, from its bytes alone.
@@ -124,7 +123,7 @@ impl Runtime {
             return Ok(linked);
         }
         let component = self.code.load(&source.name, &info.digest, &source.wasm, source.artifact)?;
-        let pre = link(&self.code.engine, &component, &info).map_err(|source| LinkError { source })?;
+        let pre = link(&self.sandbox.engine, &component, &info).map_err(|source| LinkError { source })?;
         let digest = info.digest.clone();
         let linked = Arc::new(Linked { info, pre });
         let mut all = self.linked.lock().unwrap_or_else(PoisonError::into_inner);

@@ -133,15 +133,36 @@ fn a_change_of_config_alone_compiles_nothing() {
 
 #[test]
 fn the_compilers_words_are_shown() {
-    // A component by its outside, with a core module inside that is not valid.
+    // A processor by its outside, with a core module inside that is not valid.
+    let text = r#"(component
+        (core module (func (result i32)))
+        (instance $a) (export "sluicebox:telemetry/plugin@0.1.0" (instance $a))
+        (instance $b) (export "sluicebox:telemetry/processor@0.1.0" (instance $b)))"#;
+    let error = build_text(text);
+    assert_eq!(error.step(), Step::Compile);
+    assert!(error.to_string().contains("type mismatch"), "{error}");
+}
+
+#[test]
+fn what_does_not_match_the_contract_is_not_linked() {
+    let exports = r#"
+        (instance $a) (export "sluicebox:telemetry/plugin@0.1.0" (instance $a))
+        (instance $b) (export "sluicebox:telemetry/processor@0.1.0" (instance $b))"#;
+    let error = build_text(&format!("(component {exports})"));
+    assert_eq!(error.step(), Step::Link);
+    assert!(error.to_string().contains("configure"), "{error}");
+
+    let import = r#"(import "sluicebox:telemetry/dropping@0.1.0" (instance (export "undrop" (func))))"#;
+    let error = build_text(&format!("(component {import} {exports})"));
+    assert_eq!(error.step(), Step::Link);
+    assert!(error.to_string().contains("undrop"), "{error}");
+}
+
+fn build_text(text: &str) -> BuildError {
     let dir = tempfile::tempdir().expect("creates");
-    let path = dir.path().join("broken.wasm");
-    let mut wasm = fs::read(guest("filter")).expect("reads");
-    let body = wasm.len() / 2;
-    wasm[body..body + 64].fill(0xff);
-    fs::write(&path, wasm).expect("writes");
-    let error = Lab::new().runtime.build_generation(filter_spec(file(path))).expect_err("is refused");
-    assert!(matches!(error.step(), Step::Verify | Step::Compile), "{error}");
+    let path = dir.path().join("made-up.wasm");
+    fs::write(&path, wat::parse_str(text).expect("is valid text")).expect("writes");
+    Lab::new().runtime.build_generation(filter_spec(file(path))).expect_err("is refused")
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The runtime against a component that misbehaves, and against one that behaves.
 
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 mod building;
 mod lab;
 mod misbehaving;

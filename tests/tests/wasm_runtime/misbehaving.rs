@@ -47,6 +47,15 @@ fn endless_loops_meet_their_deadline() {
 }
 
 #[test]
+fn endless_loops_meet_their_deadline_after_a_rest_too() {
+    let lab = Lab::new();
+    let mut instance = lab.instance("spin");
+    // The clock rests after a second without calls.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(call(&mut *instance, &traces(1)).expect_err("is stopped").kind, FaultKind::Deadline);
+}
+
+#[test]
 fn endless_recursion_meets_the_end_of_its_stack() {
     assert!(faults("recurse", FaultKind::Trap).contains("stack"));
 }

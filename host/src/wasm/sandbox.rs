@@ -1,0 +1,26 @@
+//! What all instances share: the engine, its clock, and the budget their memory is charged to.
+
+use std::sync::Arc;
+
+use wasmtime::Engine;
+
+use super::clock::Clock;
+use super::engine::{Cpu, engine};
+use super::runtime::RuntimeError;
+use crate::memory::Budget;
+
+/// An engine that runs guests.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    pub(super) engine: Engine,
+    pub(super) clock: Clock,
+    pub(super) budget: Arc<Budget>,
+}
+
+impl Sandbox {
+    pub(super) fn new(budget: Arc<Budget>) -> Result<Arc<Self>, RuntimeError> {
+        let engine = engine(Cpu::Native).map_err(RuntimeError::Engine)?;
+        let clock = Clock::start(&engine).map_err(RuntimeError::Clock)?;
+        Ok(Arc::new(Self { engine, clock, budget }))
+    }
+}
