@@ -1,6 +1,8 @@
 //! Every message of the validator, as golden files: `cases/config/<name>/{config.yaml, env.txt, expected.txt}`.
 //! `BLESS=1 cargo test --release -p sluicebox-tests --test config_cases` writes what is expected anew.
 
+#![allow(clippy::unwrap_used, reason = "a test without its files fails")]
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::net::SocketAddr;

@@ -69,6 +69,14 @@ impl Node {
         self.substituted.as_ref().map_or(self.place, |substituted| substituted.place)
     }
 
+    /// A text, or whatever a `${...}` became: the Collector takes that as text where text is wanted.
+    pub fn as_text(&self) -> Option<&str> {
+        match (&self.value, &self.substituted) {
+            (Value::Text(text), _) => Some(text),
+            (_, substituted) => substituted.as_ref().map(|substituted| substituted.text.as_str()),
+        }
+    }
+
     /// True for `null`, `~` and nothing.
     pub fn is_null(&self) -> bool {
         matches!(self.value, Value::Null)

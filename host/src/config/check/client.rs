@@ -166,13 +166,9 @@ fn headers(section: &Section<'_>) -> Vec<(String, Secret)> {
             refuse(format!("{named} is a header that the exporter sets itself"), "remove it");
             continue;
         }
-        let text = match (&entry.value.substituted, &entry.value.value) {
-            (_, Value::Text(text)) => text.as_str(),
-            (Some(substituted), _) => substituted.text.as_str(),
-            _ => {
-                refuse(format!("{named} must be a text"), "put its value in quotes");
-                continue;
-            }
+        let Some(text) = entry.value.as_text() else {
+            refuse(format!("{named} must be a text"), "put its value in quotes");
+            continue;
         };
         if text.is_empty() {
             continue;

@@ -91,7 +91,8 @@ impl<'a> Definition<'a> {
                 Group::Extensions => format!("{named} is not listed in \"service.extensions\""),
                 _ => format!("{named} is not used by any pipeline"),
             };
-            let problem = Problem::new(Code::Unused, self.place, message, "remove it, or use it");
+            let help = if supported { "remove it, or use it" } else { "remove it" };
+            let problem = Problem::new(Code::Unused, self.place, message, help);
             return Some(if supported { problem } else { problem.detail("it is not supported yet either") });
         }
         if supported {

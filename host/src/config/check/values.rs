@@ -80,32 +80,23 @@ impl<'a> Section<'a> {
 
     /// The text of a value under `key`.
     pub(super) fn text_of(&self, key: &str, node: &'a Node) -> Option<&'a str> {
-        match (&node.value, &node.substituted) {
-            (Value::Text(text), _) => Some(text),
-            (_, Some(substituted)) => Some(&substituted.text),
-            (Value::List(_) | Value::Map(_), _) => {
-                self.wrong_type(key, node, "a text", "write the text after the colon")
-            }
+        node.as_text().or_else(|| match node.value {
+            Value::List(_) | Value::Map(_) => self.wrong_type(key, node, "a text", "write the text after the colon"),
             _ => self.wrong_type(key, node, "a text", "put it in quotes"),
-        }
+        })
     }
 
     /// A list of texts.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<(&'a str, &'a Node)>> {
         let items = self.list(key)?;
-        let text = |node: &'a Node| match (&node.value, &node.substituted) {
-            (Value::Text(text), _) => Some((text.as_str(), node)),
-            (_, Some(substituted)) => Some((substituted.text.as_str(), node)),
-            _ => {
+        let text = |node: &'a Node| {
+            let text = node.as_text();
+            if text.is_none() {
                 let message = format!("each of {} must be a text, found {}", self.named(key), node.found());
-                self.context.tell(
-                    Code::WrongType,
-                    node.place,
-                    message,
-                    "write a text, in quotes if it looks like a number",
-                );
-                None
+                let help = "write a text, in quotes if it looks like a number";
+                self.context.tell(Code::WrongType, node.place, message, help);
             }
+            Some((text?, node))
         };
         Some(items.iter().filter_map(text).collect())
     }
@@ -122,13 +113,13 @@ impl<'a> Section<'a> {
     /// One of some words.
     pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let node = self.get(key)?;
-        let text = self.text_of(key, node)?;
-        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
+        let text = node.as_text();
+        if let Some((_, value)) = choices.iter().find(|(word, _)| text == Some(word)) {
             return Some(*value);
         }
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).filter(|word| is_offered(word)).collect();
         let message = format!("{} cannot be {}", self.named(key), node.found());
-        self.context.tell(Code::NotAChoice, node.place, message, suggest(text, "values", &words));
+        self.context.tell(Code::NotAChoice, node.place, message, suggest(text.unwrap_or_default(), "values", &words));
         None
     }
 
