@@ -210,6 +210,11 @@ async fn a_call_ends_at_its_own_deadline() {
     assert_eq!(receiver.script.seen().len(), 1);
     let unread = call(receiver.address, Signal::Traces, &[("grpc-timeout", "50m")], unfinished(vec![0, 0])).await;
     assert_eq!(unread.code, Some(4));
+    receiver.script.release();
+    for patient in ["99999999H", "not a timeout"] {
+        let headers = [("grpc-timeout", patient)];
+        assert_eq!(call(receiver.address, Signal::Traces, &headers, whole(framed(0, b"x"))).await.code, Some(0));
+    }
 }
 
 #[tokio::test]
