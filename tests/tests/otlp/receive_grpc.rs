@@ -175,6 +175,8 @@ async fn broken_requests_are_refused_for_good() {
         let answer = call(at, Signal::Traces, &headers, whole(body)).await;
         assert_eq!((answer.http_status, answer.code), (200, Some(code)), "{what}: {answer:?}");
     }
+    let apart = call(at, Signal::Traces, &[], frames(vec![good.clone(), good.clone()])).await;
+    assert_eq!(apart.code, Some(13), "two messages, each in a frame of its own");
     let zstd = call(at, Signal::Traces, &[("grpc-encoding", "zstd")], whole(good.clone())).await;
     assert_eq!((zstd.code, &zstd.headers["grpc-accept-encoding"]), (Some(12), &"identity,gzip".parse().expect("ok")));
     let mut connection = connect2(at).await;
