@@ -9,8 +9,10 @@ use http_body_util::BodyExt;
 use crate::memory::{Budget, Charge};
 
 /// Frames of at least this size are kept as they came instead of being copied. A smaller one may be a slice of a read
-/// buffer many times its size, which it would keep alive and which nobody has charged.
-const SHARED_FRAME_BYTES_MIN: usize = 32 << 10;
+/// buffer many times its size, which it would keep alive and which nobody has charged. HTTP/2's codec reads a large frame into
+/// a buffer of about its size; HTTP/1 reads into buffers of up to 256 KiB whatever the body's.
+const SHARED_MESSAGE_BYTES_MIN: usize = 32 << 10;
+const SHARED_BODY_BYTES_MIN: usize = 128 << 10;
 
 /// The first growth step of a body whose length is not declared.
 const UNDECLARED_STEP_BYTES: usize = 64 << 10;
@@ -52,7 +54,7 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     const SECOND: ReadError = ReadError::Malformed("more than one message in a unary call");
-    let message = read_exact(body, first, len, SECOND).await?;
+    let message = read_exact(body, first, len, SHARED_MESSAGE_BYTES_MIN, SECOND).await?;
     while let Some(frame) = next_data(body).await? {
         if !frame.is_empty() {
             return Err(SECOND);
@@ -61,8 +63,15 @@ where
     Ok(message)
 }
 
-/// Exactly `len` bytes; what comes beyond them in the same frame is the error `excess`.
-async fn read_exact<B>(body: &mut B, first: Bytes, len: usize, excess: ReadError) -> Result<Bytes, ReadError>
+/// Exactly `len` bytes, uncopied where one frame of at least `shared_min` holds them all; what comes beyond them in the same frame
+/// is the error `excess`.
+async fn read_exact<B>(
+    body: &mut B,
+    first: Bytes,
+    len: usize,
+    shared_min: usize,
+    excess: ReadError,
+) -> Result<Bytes, ReadError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -73,7 +82,7 @@ where
     if frame.len() > len {
         return Err(excess);
     }
-    if frame.len() == len && len >= SHARED_FRAME_BYTES_MIN {
+    if frame.len() == len && len >= shared_min {
         return Ok(frame);
     }
     let mut buffer = BytesMut::with_capacity(len);
@@ -106,7 +115,7 @@ where
         let charge = charge(budget, declared)?;
         let len = usize::try_from(declared).map_err(|_| too_large())?;
         let excess = ReadError::Malformed("the body is longer than its declared length");
-        return Ok((read_exact(&mut body, Bytes::new(), len, excess).await?, charge));
+        return Ok((read_exact(&mut body, Bytes::new(), len, SHARED_BODY_BYTES_MIN, excess).await?, charge));
     }
     let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
     let mut charge = charge(budget, 0)?;

@@ -23,8 +23,8 @@ const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf")
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Of a refused request over HTTP/1, what is still read so that the sender gets to see the answer, and for how long.
-const DISCARDED_BYTES_MAX: usize = 4 << 20;
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Answers one request.
 pub(super) async fn call<B>(requests: Arc<Requests>, cors: Arc<Option<Cors>>, request: Request<B>) -> Response<Reply>
@@ -65,7 +65,8 @@ where
     let http1 = request.version() < Version::HTTP_2;
     let (parts, mut body) = request.into_parts();
     let (told, response) = export(requests, signal, &parts.headers, encoding, &mut body).await;
-    if http1 && !body.is_end_stream() && response.status() != StatusCode::OK {
+    let refused_unread = matches!(told, Told::TooLarge | Told::OverBudget | Told::Refused) && !body.is_end_stream();
+    if http1 && refused_unread {
         // Unread data would make the kernel reset the connection under the answer. How it ends does not matter.
         let _elapsed = tokio::time::timeout(DISCARD_TIMEOUT, discard(&mut body, DISCARDED_BYTES_MAX)).await;
     }

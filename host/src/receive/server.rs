@@ -45,7 +45,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// From accept to the first bytes (HTTP/2's preface, or the beginning of a request).
     pub greeting_timeout: Duration,
-    /// HTTP/1: from the first byte of a request's head to its last.
+    /// HTTP/1: from the connection's beginning, or the last answer, to the end of the next request's head; so it ends idle
+    /// connections, too.
     pub header_timeout: Duration,
     /// From a request's head to the end of its body.
     pub body_timeout: Duration,
@@ -62,7 +63,7 @@ impl Default for Limits {
         Limits {
             connections_max: 8_192,
             greeting_timeout: Duration::from_secs(10),
-            header_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
             // Longer than an exporter's retries, whose end is the answer where senders wait for the result.
             answer_timeout: Duration::from_secs(330),

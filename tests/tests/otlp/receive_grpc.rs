@@ -175,6 +175,8 @@ async fn broken_requests_are_refused_for_good() {
         let answer = call(at, Signal::Traces, &headers, whole(body)).await;
         assert_eq!((answer.http_status, answer.code), (200, Some(code)), "{what}: {answer:?}");
     }
+    let apart = call(at, Signal::Traces, &[], frames(vec![good.clone(), good.clone()])).await;
+    assert_eq!(apart.code, Some(13), "two messages, each in a frame of its own");
     let zstd = call(at, Signal::Traces, &[("grpc-encoding", "zstd")], whole(good.clone())).await;
     assert_eq!((zstd.code, &zstd.headers["grpc-accept-encoding"]), (Some(12), &"identity,gzip".parse().expect("ok")));
     let mut connection = connect2(at).await;
@@ -210,6 +212,11 @@ async fn a_call_ends_at_its_own_deadline() {
     assert_eq!(receiver.script.seen().len(), 1);
     let unread = call(receiver.address, Signal::Traces, &[("grpc-timeout", "50m")], unfinished(vec![0, 0])).await;
     assert_eq!(unread.code, Some(4));
+    receiver.script.release();
+    for patient in ["99999999H", "not a timeout"] {
+        let headers = [("grpc-timeout", patient)];
+        assert_eq!(call(receiver.address, Signal::Traces, &headers, whole(framed(0, b"x"))).await.code, Some(0));
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! In through a receiver, out through an exporter, in again: the bytes are the same.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sluicebox::config::model::{Exporter as Config, ExporterKind, Queue, Retry, Verbosity};
-use sluicebox::export::{Destination, Exporter, Parcel, Part, destination};
+use sluicebox::export::{Destination, Exporter, Parcel, Part, Sent, destination};
 use sluicebox::memory::Charge;
 use sluicebox::observe::metrics::Metrics;
 use sluicebox::pipeline::ack::{Answer, Outcome, promise};
@@ -13,8 +14,8 @@ use sluicebox::signal::Signal;
 
 use crate::support::client::{call, post};
 use crate::support::peer::{client, grpc, http, plain};
-use crate::support::receiver::{Setup, local};
-use crate::support::{PATIENCE, encoded, framed, series, traces, until};
+use crate::support::receiver::{Receiver, Setup, local};
+use crate::support::{PATIENCE, encoded, framed, series, soon, traces, until};
 
 /// A pipeline without stages.
 struct Pass(Exporter);
@@ -92,6 +93,44 @@ async fn bytes_pass_unchanged_over_every_protocol() {
         let seen = script.seen();
         assert_eq!(seen.len(), 6);
         assert!(seen.iter().all(|(_, seen)| *seen == body));
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_understood_before_the_body_is_sent() {
+    let small = || Setup { bytes_max: 1 << 10, budget: 16 << 20, ..Setup::default() };
+    let full = || Setup { bytes_max: 32 << 20, budget: 16 << 20, ..Setup::default() };
+    let over = |receiver: &Receiver| receiver.budget.charge(15 << 20).expect("fits");
+    let body = [Bytes::from(vec![b'x'; 12 << 20])];
+
+    for (receiver, destination) in [
+        (small().grpc(), grpc as fn(_) -> Arc<dyn Destination>),
+        (small().http(), http as fn(_) -> Arc<dyn Destination>),
+    ] {
+        let destination = destination(plain(format!("http://{}", receiver.address)));
+        for _ in 0..3 {
+            match soon(destination.send(Signal::Traces, &body)).await {
+                Sent::Refused { message } => assert!(message.contains("larger than 1024 bytes"), "{message}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    for (receiver, destination) in
+        [(full().grpc(), grpc as fn(_) -> Arc<dyn Destination>), (full().http(), http as fn(_) -> Arc<dyn Destination>)]
+    {
+        let destination = destination(plain(format!("http://{}", receiver.address)));
+        let taken = over(&receiver);
+        for _ in 0..3 {
+            match soon(destination.send(Signal::Traces, &body)).await {
+                Sent::Retry { after: Some(after), message } => {
+                    assert_eq!(after, Duration::from_secs(1));
+                    assert!(message.contains("budget"), "{message}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        drop(taken);
+        assert_eq!(soon(destination.send(Signal::Traces, &body)).await, Sent::Accepted { warning: None });
     }
 }
 
