@@ -7,7 +7,7 @@ use sluicebox::signal::Signal;
 use sluicebox_tests::account::Metrics;
 use sluicebox_tests::client::{self, Answer, Connection, Plan, Protocol, Settled};
 use sluicebox_tests::command::guest;
-use sluicebox_tests::config::{Config, drop_spans};
+use sluicebox_tests::config::Config;
 use sluicebox_tests::engine::{Engine, get};
 use sluicebox_tests::generate::{EARLY_RULE, Shape, Workload};
 use sluicebox_tests::sink::{Behaviour, Sink};
@@ -40,7 +40,7 @@ fn config(sink: &Sink, behaviour: &str, keys: &str) -> String {
     Config::new()
         .processor_of(Signal::Traces, STAGE, &format!("component: {component}, config: {}{keys}", block(behaviour)))
         .processor_of(Signal::Logs, "filter/logs", &format!("logs: {{ log_record: ['{EARLY_RULE}'] }}"))
-        .processor_of(Signal::Metrics, "filter/metrics", &drop_spans(EARLY_RULE))
+        .processor_of(Signal::Metrics, "filter/metrics", &format!("metrics: {{ datapoint: ['{EARLY_RULE}'] }}"))
         .sink(sink.address, "")
         .text()
 }
