@@ -5,11 +5,10 @@ use std::ops::Range;
 use crate::signal::Signal;
 
 use super::Batch;
-use super::index::{Children, Envelopes, Index, Metric};
+use super::index::{Children, Index, Metric};
 use super::levels::{Level, Slice, within};
 use super::rows::RowSet;
 use super::splice::Cut;
-use super::wire::Extent;
 
 /// Rows to remove from a batch, gathered over its slices.
 #[derive(Debug)]
@@ -54,9 +53,9 @@ impl Drops {
                     }
                 }
                 Level::Item => dropped += self.add_items(batch, row..row + 1),
-                Level::Point => dropped += u64::from(self.points.insert(row)),
-                Level::Event => drop(self.events.insert(row)),
-                Level::Link => drop(self.links.insert(row)),
+                Level::Point => dropped += u64::from(self.points.insert_range(row..row + 1)),
+                Level::Event => self.events.insert(row),
+                Level::Link => self.links.insert(row),
             }
         }
         dropped
@@ -206,11 +205,5 @@ fn keep_children(old: &Option<Children>, new: &mut Option<Children>, item: u32, 
             Some(&extent) => new.extents.push(extent),
             None => {}
         }
-    }
-}
-
-impl Envelopes {
-    fn get(&self, row: u32) -> Option<(Extent, super::index::Head)> {
-        Some((*self.extents.get(row as usize)?, *self.heads.get(row as usize)?))
     }
 }

@@ -222,6 +222,10 @@ impl Index {
 }
 
 impl Envelopes {
+    pub(super) fn get(&self, row: u32) -> Option<(Extent, Head)> {
+        Some((*self.extents.get(row as usize)?, *self.heads.get(row as usize)?))
+    }
+
     /// Adds a row whose children begin at row `from`.
     fn open(&mut self, extent: Extent, from: usize) -> usize {
         let row = self.extents.len();

@@ -20,6 +20,7 @@ mod drops;
 mod field;
 mod index;
 mod levels;
+mod plan;
 mod rows;
 mod scalars;
 mod scan;

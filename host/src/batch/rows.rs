@@ -72,15 +72,13 @@ impl RowSet {
         self.words.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
     }
 
-    /// Adds a row; one past the level's rows is not added. Returns whether it is new.
-    pub fn insert(&mut self, row: u32) -> bool {
-        if row >= self.len {
-            return false;
+    /// Adds a row; one past the level's rows is not added.
+    pub fn insert(&mut self, row: u32) {
+        if let Some(word) = self.words.get_mut(row as usize / 64)
+            && row < self.len
+        {
+            *word |= 1 << (row % 64);
         }
-        let Some(word) = self.words.get_mut(row as usize / 64) else { return false };
-        let before = *word;
-        *word |= 1 << (row % 64);
-        before != *word
     }
 
     /// Adds these rows; those past the level's rows are not added. Returns how many are new.

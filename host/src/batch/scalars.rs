@@ -27,13 +27,13 @@ pub(super) struct Scalars {
     wires: [u8; FIELDS],
 }
 
-/// What one message has of them.
+/// What one message has of them; reused for the next, so only what was `seen` counts.
 #[derive(Debug)]
-pub(super) struct Values<'a> {
+pub(super) struct Values {
     /// A bit for each field number that occurred.
     seen: u32,
+    /// Numbers; of texts, where they begin (upper half) and end in the message.
     words: [u64; FIELDS],
-    texts: [&'a [u8]; FIELDS],
     /// Occurrences of `status`.
     statuses: u32,
 }
@@ -61,25 +61,14 @@ impl Scalars {
         self.wanted.iter().map(|(_, number)| *number)
     }
 
-    pub(super) fn begin<'a>(&self) -> Values<'a> {
-        Values { seen: 0, words: [0; FIELDS], texts: [&[]; FIELDS], statuses: 0 }
-    }
-
     /// Reads the field if it is wanted; false leaves it to the caller.
     #[inline(always)]
-    pub(super) fn field<'a>(
-        &self,
-        tag: Tag,
-        fields: &mut Reader<'a>,
-        values: &mut Values<'a>,
-    ) -> Result<bool, Malformed> {
+    pub(super) fn field(&self, tag: Tag, fields: &mut Reader<'_>, values: &mut Values) -> Result<bool, Malformed> {
         let number = tag.number as usize;
         if number >= FIELDS || self.fields >> number & 1 == 0 {
             return Ok(false);
         }
-        let (Some(word), Some(text), Some(&wire)) =
-            (values.words.get_mut(number), values.texts.get_mut(number), self.wires.get(number))
-        else {
+        let (Some(word), Some(&wire)) = (values.words.get_mut(number), self.wires.get(number)) else {
             return Ok(false);
         };
         if tag.wire != wire {
@@ -89,7 +78,10 @@ impl Scalars {
             VARINT => *word = fields.varint()?,
             FIXED64 => *word = fields.fixed64()?,
             FIXED32 => *word = u64::from(fields.fixed32()?),
-            _ => *text = fields.bytes()?,
+            _ => {
+                let extent = fields.extent(0)?;
+                *word = u64::from(extent.body) << 32 | u64::from(extent.end);
+            }
         }
         if self.message == Message::NumberPoint && (tag.number == AS_DOUBLE || tag.number == AS_INT) {
             values.seen &= !(1 << AS_DOUBLE | 1 << AS_INT);
@@ -104,7 +96,7 @@ impl Scalars {
     pub(super) fn end(
         &self,
         message: &[u8],
-        values: &Values<'_>,
+        values: &Values,
         row: u32,
         interners: &mut [Interner],
     ) -> Result<(), Malformed> {
@@ -121,14 +113,14 @@ impl Scalars {
         &self,
         scalar: Scalar,
         message: &[u8],
-        values: &Values<'_>,
+        values: &Values,
         set: &mut impl FnMut(u8, &[u8]),
     ) -> Result<(), Malformed> {
         let int = |value: i64| value.to_le_bytes();
         match scalar {
-            Scalar::Text(field) => set(kind::STRING, values.text(field)),
-            Scalar::Bytes(field) => set(kind::BYTES, values.text(field)),
-            Scalar::Hex(field) => set(kind::STRING, hex(values.text(field)).as_bytes()),
+            Scalar::Text(field) => set(kind::STRING, values.text(message, field)),
+            Scalar::Bytes(field) => set(kind::BYTES, values.text(message, field)),
+            Scalar::Hex(field) => set(kind::STRING, hex(values.text(message, field)).as_bytes()),
             Scalar::Int32(field) => set(kind::INT, &int(i64::from(values.word(field) as i32))),
             Scalar::Uint32(field) | Scalar::Fixed32(field) => {
                 set(kind::INT, &int(i64::from(values.word(field) as u32)));
@@ -142,7 +134,7 @@ impl Scalars {
             Scalar::StatusCode | Scalar::StatusMessage => {
                 // Several are merged.
                 let merged = if values.statuses > 1 { Some(gather(message, STATUS)?) } else { None };
-                let (code, text) = read_status(merged.as_deref().unwrap_or(values.text(STATUS)))?;
+                let (code, text) = read_status(merged.as_deref().unwrap_or(values.text(message, STATUS)))?;
                 match scalar {
                     Scalar::StatusCode => set(kind::INT, &int(i64::from(code))),
                     _ => set(kind::STRING, text),
@@ -190,18 +182,29 @@ impl Scalars {
     }
 }
 
-impl<'a> Values<'a> {
+impl Values {
+    pub(super) fn new() -> Values {
+        Values { seen: 0, words: [0; FIELDS], statuses: 0 }
+    }
+
+    /// Forgets the message before.
+    pub(super) fn clear(&mut self) {
+        self.seen = 0;
+        self.statuses = 0;
+    }
+
     fn has(&self, field: u32) -> bool {
         self.seen >> field & 1 == 1
     }
 
     /// 0 where the field did not occur.
     fn word(&self, field: u32) -> u64 {
-        self.words.get(field as usize).copied().unwrap_or_default()
+        if self.has(field) { self.words.get(field as usize).copied().unwrap_or_default() } else { 0 }
     }
 
-    fn text(&self, field: u32) -> &'a [u8] {
-        self.texts.get(field as usize).copied().unwrap_or_default()
+    fn text<'a>(&self, message: &'a [u8], field: u32) -> &'a [u8] {
+        let at = self.word(field);
+        message.get((at >> 32) as usize..at as u32 as usize).unwrap_or_default()
     }
 }
 
@@ -220,7 +223,7 @@ fn read_status(message: &[u8]) -> Result<(i32, &[u8]), Malformed> {
     Ok(status)
 }
 
-/// Appends lower-case hexadecimal digits.
+/// Lower-case hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

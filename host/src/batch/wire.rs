@@ -190,7 +190,7 @@ fn malformed(at: usize, what: &'static str) -> Malformed {
     Malformed { offset: at as u32, what }
 }
 
-/// The last range of bits that `value` needs as a varint: 1 to 5 bytes.
+/// Bytes that `value` takes as a varint: 1 to 5.
 pub(super) fn varint_len(value: u32) -> u32 {
     (38 - (value | 1).leading_zeros()) / 7
 }

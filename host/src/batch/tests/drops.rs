@@ -98,7 +98,7 @@ fn random_drops(batch: &mut Batch, rng: &mut StdRng) -> (Drops, Dropped, u64) {
             }
             let mut rows = RowSet::empty(level, batch.rows(&slice, level));
             let odds = rng.random_range(1..=8);
-            (0..rows.len()).filter(|_| rng.random_ratio(odds, 8)).for_each(|row| drop(rows.insert(row)));
+            (0..rows.len()).filter(|_| rng.random_ratio(odds, 8)).for_each(|row| rows.insert(row));
             counted += drops.add(batch, &slice, &rows);
             let sunk =
                 if level < Level::Item { batch.rows_at(&slice, &rows, Level::Item).expect("lower") } else { rows };

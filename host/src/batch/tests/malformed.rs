@@ -134,7 +134,7 @@ fn check(signal: Signal, bytes: &[u8], rng: &mut StdRng) {
     let mut drops = Drops::new(&batch);
     for level in Level::ALL {
         let mut rows = RowSet::empty(level, batch.rows(&slice, level));
-        (0..rows.len()).filter(|_| rng.random_ratio(1, 4)).for_each(|row| drop(rows.insert(row)));
+        (0..rows.len()).filter(|_| rng.random_ratio(1, 4)).for_each(|row| rows.insert(row));
         drops.add(&batch, &slice, &rows);
     }
     batch.apply(drops);
@@ -175,6 +175,21 @@ fn damaged_requests_are_judged_as_by_prost() {
                 check(signal, &damaged, rng);
             }
         }
+    });
+}
+
+#[test]
+fn varints_are_read_as_by_prost() {
+    let byte = prop_oneof![proptest::sample::select(b"\x00\x01\x02\x7f\x80\x81\xff".to_vec()), 0x80..=u8::MAX];
+    for_values(5_000, proptest::collection::vec(byte, 0..13), |bytes| {
+        let mut rest = bytes.as_slice();
+        let expected = prost::encoding::decode_varint(&mut rest).ok();
+        let mut reader = wire::Reader::new(&bytes);
+        assert_eq!(reader.varint().ok(), expected, "{bytes:?}");
+        assert!(expected.is_none() || reader.at() as usize == bytes.len() - rest.len());
+        let tag = wire::Reader::new(&bytes).tag();
+        let key = expected.and_then(|key| u32::try_from(key).ok()).map(|key| (key >> 3, (key & 7) as u8));
+        assert_eq!(tag.ok().flatten().map(|tag| (tag.number, tag.wire)), key);
     });
 }
 

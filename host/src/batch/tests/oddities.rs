@@ -23,7 +23,8 @@ fn read(path: &str, log: &[u8]) -> (u8, Vec<u8>) {
 
 #[test]
 fn values_in_parts_and_replaced_values() {
-    let cases: [(&[&[u8]], u8, &[u8]); 9] = [
+    type Case<'a> = (&'a [&'a [u8]], u8, &'a [u8]);
+    let cases: [Case<'_>; 9] = [
         (&[], 0, b""),
         (&[b""], 8, b""),
         (&[b"\x0a\x01a", b""], 1, b"a"),
@@ -37,6 +38,33 @@ fn values_in_parts_and_replaced_values() {
     for (parts, kind, bytes) in cases {
         let log: Vec<u8> = parts.iter().flat_map(|part| field(5, part)).collect();
         assert_eq!(read("log.body", &log), (kind, bytes.to_vec()), "{parts:?}");
+    }
+}
+
+#[test]
+fn metric_data_in_parts_and_replaced_data() {
+    const PART_OF_SUM: &[u8] = b"\x3a\x06\x0a\x00\x10\x02\x18\x01";
+    type Case<'a> = (&'a [&'a [u8]], u64, [(u8, i64); 3]);
+    let cases: [Case<'_>; 5] = [
+        (&[PART_OF_SUM], 1, [(3, 2), (3, 2), (2, 1)]),
+        (&[PART_OF_SUM, b"\x3a\x02\x0a\x00"], 2, [(3, 2), (3, 2), (2, 1)]),
+        (&[PART_OF_SUM, b"\x4a\x02\x0a\x00"], 1, [(3, 3), (3, 0), (0, 0)]),
+        (&[PART_OF_SUM, b"\x2a\x00"], 0, [(3, 1), (0, 0), (0, 0)]),
+        (&[PART_OF_SUM, b"\x2a\x00", b"\x3a\x02\x0a\x00"], 1, [(3, 2), (3, 0), (2, 0)]),
+    ];
+    let paths = ["metric.type", "metric.aggregation_temporality", "metric.is_monotonic"];
+    let fields = paths.map(|path| Field::open(&[path.to_owned()]).expect("known"));
+    for (parts, points, expected) in cases {
+        let request = field(1, &field(2, &field(2, &parts.concat())));
+        let batch = Batch::index(Signal::Metrics, vec![request.into()]).expect("well-formed");
+        assert_eq!(batch.account(), points, "{parts:?}");
+        let mut columns = vec![Column::default(); 3];
+        batch.columns(&batch.slice(0..1), &fields.each_ref(), &mut columns);
+        let read = columns.iter().map(|column| {
+            let (kind, bytes) = column.value(column.codes[0]);
+            (kind, bytes.iter().rev().fold(0, |value, &byte| value << 8 | i64::from(byte)))
+        });
+        assert_eq!(read.collect::<Vec<_>>(), expected, "{parts:?}");
     }
 }
 

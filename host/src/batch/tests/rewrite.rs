@@ -99,7 +99,7 @@ static METRIC: Schema = Schema {
         (7, Kind::Message(&NUMBERS)),
         (9, Kind::Message(&HISTOGRAM)),
         (10, Kind::Message(&EXPONENTIAL)),
-        (11, Kind::Message(&NUMBERS)),
+        (11, Kind::Message(&SUMMARY)),
         (12, Kind::Repeated(&KEY_VALUE)),
     ],
     oneof: &[
@@ -111,9 +111,14 @@ static METRIC: Schema = Schema {
         b"\x5a\x04\x0a\x00\x0a\x00",
     ],
 };
-/// Gauge and Sum, and near enough to Summary.
+/// Gauge and Sum.
 static NUMBERS: Schema = Schema { fields: &[(1, Kind::Repeated(&NUMBER)), (2, Kind::Varint)], oneof: &[] };
-static NUMBER: Schema = Schema { fields: &[(3, Kind::Fixed64), (7, Kind::Repeated(&KEY_VALUE))], oneof: &[] };
+static NUMBER: Schema = Schema {
+    fields: &[(3, Kind::Fixed64), (7, Kind::Repeated(&KEY_VALUE))],
+    oneof: &[b"\x2112345678", b"\x3112345678"],
+};
+static SUMMARY: Schema = Schema { fields: &[(1, Kind::Repeated(&SUMMARY_POINT))], oneof: &[] };
+static SUMMARY_POINT: Schema = Schema { fields: &[(5, Kind::Fixed64), (7, Kind::Repeated(&KEY_VALUE))], oneof: &[] };
 static HISTOGRAM: Schema = Schema { fields: &[(1, Kind::Repeated(&HISTOGRAM_POINT)), (2, Kind::Varint)], oneof: &[] };
 static HISTOGRAM_POINT: Schema =
     Schema { fields: &[(4, Kind::Fixed64), (6, Kind::Packed64), (9, Kind::Repeated(&KEY_VALUE))], oneof: &[] };

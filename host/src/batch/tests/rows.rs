@@ -11,7 +11,7 @@ fn row_sets_are_sets() {
     for_values(300, (0_u32..200, numbers(), numbers(), 0_u32..250, 0_u32..250), |(len, a, b, from, to)| {
         let set = |numbers: &BTreeSet<u32>| {
             let mut rows = RowSet::empty(Level::Item, len);
-            numbers.iter().for_each(|&row| drop(rows.insert(row)));
+            numbers.iter().for_each(|&row| rows.insert(row));
             rows
         };
         let list = |rows: &RowSet| rows.iter().collect::<Vec<_>>();
@@ -64,7 +64,7 @@ fn rows_are_lowered_to_all_below_and_lifted_from_any() {
                 continue;
             }
             let mut set = RowSet::empty(from, all_from.len() as u32);
-            (0..set.len()).filter(|_| rng.random()).for_each(|row| drop(set.insert(row)));
+            (0..set.len()).filter(|_| rng.random()).for_each(|row| set.insert(row));
             for to in Level::ALL {
                 let seen = batch.rows_at(&whole, &set, to);
                 let one_branch = from == to || from < Level::Event || to < Level::Event;
