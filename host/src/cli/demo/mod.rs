@@ -118,7 +118,6 @@ async fn with_traffic(
     if result.is_ok() {
         let last = drained(addresses, backend).await?;
         writeln!(out, "\nEnd:\n{}", show::line(&last, screen.start.elapsed()))?;
-        guide(&args.config, addresses, out)?;
     }
     result
 }
@@ -205,7 +204,7 @@ fn show_examples(lines: &[String], backend: &Backend, out: &mut dyn Write) -> Re
         };
         let arrived = backend.spans(&unhex(trace_id));
         let what = if kind == "health" { "a health check" } else { "an order" };
-        writeln!(out, "  {what}, trace {trace_id}: {spans} spans in, {} out", arrived.len())?;
+        writeln!(out, "  {what}, trace {trace_id}: spans in {spans}, out {}", arrived.len())?;
         for span in arrived {
             writeln!(out, "      {span}")?;
         }
@@ -304,7 +303,7 @@ mod tests {
         let mut shown = Vec::new();
         show_examples(&lines, &backend, &mut shown).expect("writes");
         let shown = String::from_utf8(shown).expect("text");
-        assert!(shown.contains("an order, trace ") && shown.contains("6 spans in, 6 out"), "{shown}");
+        assert!(shown.contains("an order, trace ") && shown.contains("spans in 6, out 6"), "{shown}");
         assert!(shown.contains("payment: charge card") && shown.contains(": GET /health"), "{shown}");
     }
 
