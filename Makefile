@@ -46,8 +46,10 @@ target/guests/%.wasm: target/guests/core/%.wasm
 	target/release/bundle $< --out target/guests
 
 GUEST_SOURCES := $(shell find guests sdk-guest wit -name '*.rs' -o -name '*.wit' -o -name Cargo.toml) Cargo.lock
-target/guests/core/%.wasm: $(GUEST_SOURCES)
-	guests/toolchain.sh $*
+CORE_MODULES := $(GUESTS:%=target/guests/core/%.wasm)
+.SECONDARY: $(CORE_MODULES)
+$(CORE_MODULES) &: $(GUEST_SOURCES) guests/toolchain.sh
+	.ci/progress guests/toolchain.sh $(GUESTS)
 
 $(PYTHON): tests/python/requirements.txt
 	python3 -m venv target/venv

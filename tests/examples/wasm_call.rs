@@ -141,8 +141,12 @@ fn build(runtime: &Runtime, component: Component, config: &str) -> Arc<dyn Gener
 }
 
 fn build_for(workers: usize, runtime: &Runtime, component: Component, config: &str) -> Arc<dyn Generation> {
-    let limits =
-        StageLimits { memory_bytes_max: 64 << 20, deadline: Duration::from_millis(50), output_bytes_max: 16 << 20 };
+    let limits = StageLimits {
+        memory_bytes_max: 64 << 20,
+        deadline: Duration::from_millis(50),
+        output_bytes_max: 16 << 20,
+        log_lines_per_second: 10,
+    };
     let spec = GenerationSpec {
         stage: "bench".to_owned(),
         number: 1,
