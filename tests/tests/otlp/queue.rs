@@ -9,11 +9,11 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use sluicebox::ack::{Answer, Outcome, promise};
 use sluicebox::config::model::{Exporter as Config, ExporterKind, Queue, Retry, Verbosity};
 use sluicebox::export::{Closed, Destination, Exporter, Full, Parcel, Part, Sent};
 use sluicebox::memory::Budget;
 use sluicebox::observe::metrics::Metrics;
-use sluicebox::pipeline::ack::{Answer, Outcome, promise};
 use sluicebox::signal::Signal;
 use tokio::sync::Semaphore;
 
@@ -117,7 +117,7 @@ impl Bench {
 }
 
 fn part(body: &'static str, account: u64) -> (Part, Answer) {
-    let (ack, answer) = promise();
+    let (ack, answer) = promise(|_| ());
     (Part { bytes: Bytes::from_static(body.as_bytes()), account, ack: Some(ack), charge: None }, answer)
 }
 

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsSe
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use sluicebox::pipeline::ack::Outcome;
+use sluicebox::ack::Outcome;
 use sluicebox::receive::Limits;
 use sluicebox::signal::Signal;
 use tonic::codec::CompressionEncoding;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prost::Message;
+use sluicebox::ack::Outcome;
 use sluicebox::otlp::ExportResponse;
-use sluicebox::pipeline::ack::Outcome;
 use sluicebox::receive::Limits;
 use sluicebox::signal::Signal;
 

@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use sluicebox::ack::{Answer, Outcome, promise};
 use sluicebox::config::model::{Exporter as Config, ExporterKind, Queue, Retry, Verbosity};
 use sluicebox::export::{Destination, Exporter, Parcel, Part, Sent, destination};
 use sluicebox::memory::Charge;
 use sluicebox::observe::metrics::Metrics;
-use sluicebox::pipeline::ack::{Answer, Outcome, promise};
-use sluicebox::receive::{Intake, Limits, Server};
+use sluicebox::pipeline::intake::Intake;
+use sluicebox::receive::{Limits, Server};
 use sluicebox::signal::Signal;
 
 use crate::support::client::{call, post};
@@ -22,7 +23,7 @@ struct Pass(Exporter);
 
 impl Intake for Pass {
     fn submit(&self, signal: Signal, bytes: Bytes, charge: Charge) -> Answer {
-        let (ack, answer) = promise();
+        let (ack, answer) = promise(|_| ());
         match self.0.try_reserve() {
             Ok(slot) => {
                 let part = Part { bytes, account: 1, ack: Some(ack), charge: Some(Arc::new(charge)) };

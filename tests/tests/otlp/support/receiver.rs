@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use sluicebox::ack::{Ack, Answer, Outcome, promise};
 use sluicebox::config::model::{GrpcServer, HttpServer};
 use sluicebox::memory::{Budget, Charge};
 use sluicebox::observe::metrics::Metrics;
-use sluicebox::pipeline::ack::{Ack, Answer, Outcome, promise};
-use sluicebox::receive::{Handle, Intake, Limits, Server};
+use sluicebox::pipeline::intake::Intake;
+use sluicebox::receive::{Handle, Limits, Server};
 use sluicebox::signal::Signal;
 
 pub const LIMIT: u64 = 1 << 20;
@@ -30,7 +31,7 @@ impl Intake for Script {
     fn submit(&self, signal: Signal, body: Bytes, charge: Charge) -> Answer {
         assert!(charge.bytes() >= body.len() as u64, "the body is charged");
         self.seen.lock().expect("is whole").push((signal, body));
-        let (ack, answer) = promise();
+        let (ack, answer) = promise(|_| ());
         if *self.hold.lock().expect("is whole") {
             self.held.lock().expect("is whole").push((ack, charge));
         } else {
