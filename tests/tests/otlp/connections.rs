@@ -112,7 +112,7 @@ async fn shutdown_cuts_what_takes_too_long() {
 #[tokio::test]
 async fn a_failed_bind_says_where_who_and_by_whom() {
     let receiver = Setup::default().grpc();
-    let config = GrpcServer { endpoint: receiver.address, message_bytes_max: 1 };
+    let config = GrpcServer { endpoint: receiver.address, message_bytes_max: 1, streams_max: None };
     let error = Server::bind_grpc("otlp/second", &config, Limits::default()).expect_err("is taken");
     let text = error.to_string();
     assert!(text.contains("otlp/second") && text.contains(&receiver.address.to_string()), "{text}");

@@ -74,7 +74,8 @@ async fn bytes_pass_unchanged_over_every_protocol() {
     for destination in destinations {
         let metrics = Metrics::new();
         let budget = sluicebox::memory::Budget::new(64 << 20);
-        let config = sluicebox::config::model::GrpcServer { endpoint: local(), message_bytes_max: 1 << 20 };
+        let config =
+            sluicebox::config::model::GrpcServer { endpoint: local(), message_bytes_max: 1 << 20, streams_max: None };
         let server = Server::bind_grpc("otlp", &config, Limits::default()).expect("binds");
         let address = server.local_addr();
         let pass = Arc::new(Pass(exporter(destination, &metrics)));

@@ -94,7 +94,7 @@ impl Default for Setup {
 
 impl Setup {
     pub fn grpc(self) -> Receiver {
-        let config = GrpcServer { endpoint: local(), message_bytes_max: self.bytes_max };
+        let config = GrpcServer { endpoint: local(), message_bytes_max: self.bytes_max, streams_max: None };
         let server = Server::bind_grpc("otlp", &config, self.limits.clone()).expect("binds");
         self.serve(server)
     }
