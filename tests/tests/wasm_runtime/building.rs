@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use sluicebox::config::model::Component;
+use sluicebox::config::model::OnFault;
 use sluicebox::memory::Budget;
-use sluicebox::pipeline::stage::OnFault;
 use sluicebox::wasm::{
     BuildError, Bundled, CompileError, Compiler, Cpu, GenerationSpec, Interface, Role, Runtime, RuntimeOptions, Step,
     precompile,

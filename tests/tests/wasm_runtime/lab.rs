@@ -67,7 +67,12 @@ pub fn spec(behaviour: &str) -> GenerationSpec {
 }
 
 pub fn limits() -> StageLimits {
-    StageLimits { memory_bytes_max: 64 * MIB, deadline: Duration::from_millis(50), output_bytes_max: 16 * MIB }
+    StageLimits {
+        memory_bytes_max: 64 * MIB,
+        deadline: Duration::from_millis(50),
+        output_bytes_max: 16 * MIB,
+        log_lines_per_second: 10,
+    }
 }
 
 /// A prebuilt component.

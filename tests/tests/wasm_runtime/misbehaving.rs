@@ -1,6 +1,7 @@
 //! Each misdeed is contained, called by the right name, and costs nobody else anything.
 
-use sluicebox::pipeline::stage::{FaultKind, OnFault};
+use sluicebox::config::model::OnFault;
+use sluicebox::pipeline::stage::FaultKind;
 use sluicebox::wasm::{BuildError, ConfigureError, Step};
 
 use crate::lab::{Lab, MIB, batch, call, limits, spec, traces};
