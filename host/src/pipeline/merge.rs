@@ -137,3 +137,11 @@ impl Waiting {
         !self.parts.is_empty() && self.parts.len() >= pipeline.open_parts()
     }
 }
+
+#[cfg(test)]
+impl Merger {
+    /// Whether anything waits here.
+    pub(super) fn holds_any(&self) -> bool {
+        !self.lock().parts.is_empty()
+    }
+}

@@ -29,6 +29,8 @@ pub mod seat;
 mod split;
 pub mod stage;
 pub mod stages;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
 /// What a sender is told to wait when a queue was full (OTLP specification, "OTLP/gRPC Throttling").
