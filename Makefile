@@ -51,10 +51,8 @@ CORE_MODULES := $(GUESTS:%=target/guests/core/%.wasm)
 $(CORE_MODULES) &: $(GUEST_SOURCES) guests/toolchain.sh
 	.ci/progress guests/toolchain.sh $(GUESTS)
 
-$(PYTHON): tests/python/requirements.txt
-	python3 -m venv target/venv
-	$(PYTHON) -m pip install --quiet --requirement tests/python/requirements.txt
-	@touch $@
+$(PYTHON): tests/python/requirements.txt tests/python/venv.sh
+	.ci/progress tests/python/venv.sh
 
 clean:
 	cargo clean
