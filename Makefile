@@ -2,7 +2,7 @@
 
 CARGO_BUILD := .ci/progress cargo build --release --locked
 GUESTS      := filter misbehaving drop-health-checks
-PYTHON      := target/venv/bin/python
+PYTHON      := target/venv/ready
 
 .PHONY: run build test check soak bench guests bundled lint doc clean
 

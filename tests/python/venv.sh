@@ -25,4 +25,4 @@ if ! make_venv; then
 fi
 say "installing $(grep -c == "$root/tests/python/requirements.txt") packages into target/venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$root/tests/python/requirements.txt"
-touch "$venv/bin/python"
+touch "$venv/ready"
