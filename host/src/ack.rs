@@ -39,31 +39,6 @@ pub enum Outcome {
 impl Outcome {
     /// Taken over whole, nothing to say.
     pub const ACCEPTED: Outcome = Outcome::Accepted { warning: None };
-
-    /// Of two parts of one request, what the sender is told of the whole: a retry is worse than a refusal (at least once),
-    /// a refusal worse than a part of it.
-    #[must_use]
-    pub fn worse(self, other: Outcome) -> Outcome {
-        match (self, other) {
-            (Outcome::Partial { rejected: a, message }, Outcome::Partial { rejected: b, .. }) => {
-                Outcome::Partial { rejected: a.saturating_add(b), message }
-            }
-            (Outcome::Accepted { warning: a }, Outcome::Accepted { warning: b }) => {
-                Outcome::Accepted { warning: a.or(b) }
-            }
-            (a, b) if a.rank() >= b.rank() => a,
-            (_, b) => b,
-        }
-    }
-
-    fn rank(&self) -> u8 {
-        match self {
-            Outcome::Accepted { .. } => 0,
-            Outcome::Partial { .. } => 1,
-            Outcome::Refused { .. } => 2,
-            Outcome::Retry { .. } => 3,
-        }
-    }
 }
 
 /// A part of the promise to answer a request. The request is answered when all parts are settled.
@@ -71,7 +46,9 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Ack {
     shared: Arc<Shared>,
-    settled: bool,
+    /// Spans, data points or log records that this part stands for, where it is one of several.
+    items: u64,
+    is_settled: bool,
 }
 
 /// Resolves to the answer when all parts of an [`Ack`] are settled.
@@ -85,21 +62,30 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    open: u32,
+    open: usize,
     parts: Parts,
-    worst: Outcome,
-    refused: u32,
-    settled: u32,
+    heard: Heard,
     then: Option<Then>,
 }
 
 /// What the parts of one promise are of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Parts {
-    /// Different rows: the worst of them is the answer.
+    /// Different rows of one request.
     Rows,
-    /// The same rows to several exporters: a permanent refusal by one of several is a warning.
+    /// The same rows, to several exporters or pipelines.
     Copies,
+}
+
+/// What was said of the parts so far.
+#[derive(Debug, Default)]
+struct Heard {
+    accepted: usize,
+    warning: Option<String>,
+    /// Items refused, and of what: whole parts and items of parts.
+    refused: Option<(u64, String)>,
+    partial: Option<(u64, String)>,
+    retry: Option<(Option<Duration>, String)>,
 }
 
 /// Where an answer goes.
@@ -120,29 +106,32 @@ impl std::fmt::Debug for Then {
 /// A new promise and what resolves when it is kept. `observe` sees the answer just before the sender does.
 pub fn promise(observe: impl FnOnce(&Outcome) + Send + 'static) -> (Ack, Answer) {
     let (sender, receiver) = oneshot::channel();
-    (Ack::new(Parts::Rows, Then::Sender(sender, Box::new(observe))), Answer(receiver))
+    let then = Some(Then::Sender(sender, Box::new(observe)));
+    let state = State { open: 1, parts: Parts::Rows, heard: Heard::default(), then };
+    let shared = Arc::new(Shared { state: Mutex::new(state) });
+    (Ack { shared, items: 0, is_settled: false }, Answer(receiver))
 }
 
 impl Ack {
-    fn new(parts: Parts, then: Then) -> Ack {
-        let state = State { open: 1, parts, worst: Outcome::ACCEPTED, refused: 0, settled: 0, then: Some(then) };
-        Ack { shared: Arc::new(Shared { state: Mutex::new(state) }), settled: false }
+    fn several(parts: Parts, items: impl Iterator<Item = u64>, then: Then) -> Vec<Ack> {
+        let state = State { open: 0, parts, heard: Heard::default(), then: Some(then) };
+        let shared = Arc::new(Shared { state: Mutex::new(state) });
+        let acks: Vec<_> = items.map(|items| Ack { shared: Arc::clone(&shared), items, is_settled: false }).collect();
+        shared.lock().open = acks.len();
+        acks
     }
 
-    /// Another part of the same promise, for other rows of the request.
+    /// Turns this part into one for each piece that its rows are cut into, of so many spans, data points or log records each.
     #[must_use]
-    pub fn split(&self) -> Ack {
-        self.shared.lock().open += 1;
-        Ack { shared: Arc::clone(&self.shared), settled: false }
+    pub fn into_pieces(self, items: &[u64]) -> Vec<Ack> {
+        Self::several(Parts::Rows, items.iter().copied(), Then::Whole(self))
     }
 
-    /// Turns this part into `copies` of itself, one for each exporter that answers for it.
+    /// Turns this part into `copies` of itself, one for each exporter or pipeline that answers for it.
     #[must_use]
     pub fn into_copies(self, copies: usize) -> Vec<Ack> {
-        let first = Ack::new(Parts::Copies, Then::Whole(self));
-        let mut all: Vec<Ack> = (1..copies).map(|_| first.split()).collect();
-        all.push(first);
-        all
+        let items = self.items;
+        Self::several(Parts::Copies, std::iter::repeat_n(items, copies), Then::Whole(self))
     }
 
     /// Settles this part.
@@ -151,8 +140,8 @@ impl Ack {
     }
 
     fn finish(&mut self, outcome: Outcome) {
-        self.settled = true;
-        let done = self.shared.lock().add(outcome);
+        self.is_settled = true;
+        let done = self.shared.lock().settle(self.items, outcome);
         match done {
             None => {}
             Some((Then::Whole(ack), answer)) => ack.settle(answer),
@@ -172,28 +161,77 @@ impl Shared {
 }
 
 impl State {
-    fn add(&mut self, outcome: Outcome) -> Option<(Then, Outcome)> {
-        self.settled += 1;
-        self.refused += u32::from(matches!(outcome, Outcome::Refused { .. }));
-        let worst = std::mem::replace(&mut self.worst, Outcome::ACCEPTED);
-        self.worst = worst.worse(outcome);
+    /// Notes what was said of a part; the answer once it was the last one.
+    fn settle(&mut self, items: u64, outcome: Outcome) -> Option<(Then, Outcome)> {
+        self.heard.note(self.parts, items, outcome);
         self.open -= 1;
         if self.open > 0 {
             return None;
         }
-        let answer = match std::mem::replace(&mut self.worst, Outcome::ACCEPTED) {
-            Outcome::Refused { message } if self.parts == Parts::Copies && self.refused < self.settled => {
-                Outcome::Accepted { warning: Some(format!("one of several destinations refused it: {message}")) }
-            }
-            answer => answer,
+        let heard = std::mem::take(&mut self.heard);
+        let answer = match self.parts {
+            Parts::Rows => heard.of_rows(),
+            Parts::Copies => heard.of_copies(),
         };
         self.then.take().map(|then| (then, answer))
     }
 }
 
+impl Heard {
+    fn note(&mut self, parts: Parts, items: u64, outcome: Outcome) {
+        let count = |known: &mut Option<(u64, String)>, items: u64, message: String| {
+            *known = Some(match known.take() {
+                None => (items, message),
+                Some((before, first)) if parts == Parts::Rows => (before.saturating_add(items), first),
+                Some((before, first)) => (before.min(items), first),
+            });
+        };
+        match outcome {
+            Outcome::Accepted { warning } => {
+                self.accepted += 1;
+                self.warning = self.warning.take().or(warning);
+            }
+            Outcome::Partial { rejected, message } => count(&mut self.partial, rejected, message),
+            Outcome::Refused { message } => count(&mut self.refused, items, message),
+            Outcome::Retry { after, message } => {
+                let (before, first) = self.retry.take().unwrap_or((None, message));
+                self.retry = Some((before.max(after), first));
+            }
+        }
+    }
+
+    /// All that was refused together is refused; a retry of any row is one of the request (at least once).
+    fn of_rows(self) -> Outcome {
+        match (self.retry, self.partial, self.refused) {
+            (Some((after, message)), _, _) => Outcome::Retry { after, message },
+            (None, None, None) => Outcome::Accepted { warning: self.warning },
+            (None, None, Some((_, message))) if self.accepted == 0 => Outcome::Refused { message },
+            (None, partial, refused) => {
+                let rejected = [&partial, &refused].into_iter().flatten().map(|(items, _)| items).sum();
+                let message = refused.or(partial).map(|(_, message)| message).unwrap_or_default();
+                Outcome::Partial { rejected, message }
+            }
+        }
+    }
+
+    /// What one took is taken over: what others refused for good is a warning. A retry of any copy is one of the request.
+    fn of_copies(self) -> Outcome {
+        match (self.retry, self.partial, self.refused) {
+            (Some((after, message)), _, _) => Outcome::Retry { after, message },
+            (None, partial, refused) if self.accepted > 0 => {
+                let said = |(_, message)| format!("one of several destinations refused some or all of it: {message}");
+                Outcome::Accepted { warning: self.warning.or(refused.or(partial).map(said)) }
+            }
+            (None, Some((rejected, message)), _) => Outcome::Partial { rejected, message },
+            (None, None, Some((_, message))) => Outcome::Refused { message },
+            (None, None, None) => Outcome::ACCEPTED,
+        }
+    }
+}
+
 impl Drop for Ack {
     fn drop(&mut self) {
-        if !self.settled {
+        if !self.is_settled {
             self.finish(Outcome::Retry {
                 after: None,
                 message: "the request was abandoned inside the engine".to_owned(),
@@ -220,41 +258,75 @@ mod tests {
         Outcome::Retry { after: None, message: "full".to_owned() }
     }
 
-    #[tokio::test]
-    async fn answered_when_all_parts_are_settled_with_the_worst() {
-        let (ack, answer) = promise(|_| ());
-        let other = ack.split();
-        ack.settle(Outcome::Partial { rejected: 2, message: "two".to_owned() });
-        other.settle(Outcome::Partial { rejected: 3, message: "three".to_owned() });
-        assert_eq!(answer.await, Outcome::Partial { rejected: 5, message: "two".to_owned() });
+    fn refused() -> Outcome {
+        Outcome::Refused { message: "no".to_owned() }
+    }
 
-        let (ack, answer) = promise(|_| ());
-        ack.split().settle(retry());
-        ack.settle(Outcome::Refused { message: "bad".to_owned() });
-        assert_eq!(answer.await, retry());
+    fn partial(rejected: u64) -> Outcome {
+        Outcome::Partial { rejected, message: "some".to_owned() }
+    }
+
+    /// The answer to a request whose parts, made by `parts`, are told `outcomes`.
+    async fn answer(parts: impl FnOnce(Ack) -> Vec<Ack>, outcomes: &[Outcome]) -> Outcome {
+        let (ack, mut answer) = promise(|_| ());
+        let mut parts = parts(ack);
+        assert_eq!(parts.len(), outcomes.len());
+        for (part, outcome) in parts.drain(..).zip(outcomes) {
+            let now = Pin::new(&mut answer).poll(&mut Context::from_waker(std::task::Waker::noop()));
+            assert!(now.is_pending(), "answered before all parts are settled");
+            part.settle(outcome.clone());
+        }
+        answer.await
     }
 
     #[tokio::test]
-    async fn a_refusal_by_one_of_several_exporters_is_a_warning() {
-        let refusal = Outcome::Refused { message: "no".to_owned() };
-        let (ack, answer) = promise(|_| ());
-        let mut copies = ack.into_copies(2).into_iter();
-        copies.next().expect("two").settle(refusal.clone());
-        copies.next().expect("two").settle(Outcome::ACCEPTED);
-        assert!(matches!(answer.await, Outcome::Accepted { warning: Some(_) }));
+    async fn pieces_are_answered_together() {
+        let pieces = async |outcomes: &[Outcome]| answer(|ack| ack.into_pieces(&[10, 20]), outcomes).await;
+        assert_eq!(pieces(&[Outcome::ACCEPTED, Outcome::ACCEPTED]).await, Outcome::ACCEPTED);
+        assert_eq!(pieces(&[partial(2), partial(3)]).await, partial(5));
+        assert_eq!(pieces(&[refused(), retry()]).await, retry());
+        assert_eq!(pieces(&[refused(), refused()]).await, refused());
+        let some = Outcome::Partial { rejected: 20, message: "no".to_owned() };
+        assert_eq!(pieces(&[Outcome::ACCEPTED, refused()]).await, some, "the other rows were taken over");
+        let some = Outcome::Partial { rejected: 21, message: "no".to_owned() };
+        assert_eq!(pieces(&[partial(1), refused()]).await, some);
+    }
 
+    #[tokio::test]
+    async fn what_one_of_several_exporters_took_is_taken_over() {
+        let copies = async |outcomes: &[Outcome]| answer(|ack| ack.into_copies(2), outcomes).await;
+        assert!(matches!(copies(&[refused(), Outcome::ACCEPTED]).await, Outcome::Accepted { warning: Some(_) }));
+        assert!(matches!(copies(&[Outcome::ACCEPTED, partial(1)]).await, Outcome::Accepted { warning: Some(_) }));
+        assert_eq!(copies(&[refused(), refused()]).await, refused());
+        assert_eq!(copies(&[partial(7), partial(3)]).await, partial(3));
+        assert_eq!(copies(&[Outcome::ACCEPTED, retry()]).await, retry());
+    }
+
+    #[tokio::test]
+    async fn pieces_of_copies_count_their_items() {
         let (ack, answer) = promise(|_| ());
-        for copy in ack.into_copies(2) {
-            copy.settle(refusal.clone());
+        let mut pieces = ack.into_pieces(&[10, 20]).into_iter();
+        pieces.next().expect("two").settle(Outcome::ACCEPTED);
+        for copy in pieces.next().expect("two").into_copies(2) {
+            copy.settle(refused());
         }
-        assert_eq!(answer.await, refusal);
+        assert_eq!(answer.await, Outcome::Partial { rejected: 20, message: "no".to_owned() });
     }
 
     #[tokio::test]
     async fn a_dropped_part_is_a_retry() {
-        let (ack, answer) = promise(|_| ());
-        drop(ack.split());
-        ack.settle(Outcome::ACCEPTED);
-        assert!(matches!(answer.await, Outcome::Retry { .. }));
+        let parts = |ack: Ack| {
+            let mut parts = ack.into_pieces(&[1, 1]);
+            drop(parts.pop());
+            parts
+        };
+        assert!(matches!(answer(parts, &[Outcome::ACCEPTED]).await, Outcome::Retry { .. }));
+    }
+
+    #[tokio::test]
+    async fn the_longest_wait_that_was_asked_for_is_passed_on() {
+        let later = |seconds| Outcome::Retry { after: Some(Duration::from_secs(seconds)), message: "full".to_owned() };
+        let heard = answer(|ack| ack.into_copies(3), &[later(1), later(5), retry()]).await;
+        assert_eq!(heard, later(5));
     }
 }

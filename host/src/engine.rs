@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::admin;
@@ -13,8 +13,10 @@ use crate::export::{self, Exporter};
 use crate::memory::Budget;
 use crate::memory::limit::{self, Limit};
 use crate::observe::metrics::Metrics;
+use crate::pipeline::Pipeline;
 use crate::pipeline::assemble::{Assembly, assemble};
-use crate::pipeline::stages::Stages;
+use crate::pipeline::stages::{Snapshot, Stages};
+use crate::pipeline::worker::Workers;
 use crate::receive::{BindError, Handle, Limits, Server};
 use crate::wasm::{self, Bundled, Compiler, Runtime, RuntimeOptions};
 
@@ -41,8 +43,9 @@ pub struct Engine {
     pub limit: Limit,
     servers: Vec<Handle>,
     own_servers: Vec<tokio::task::JoinHandle<()>>,
+    pipelines: Vec<Arc<Pipeline>>,
+    workers: Workers,
     exporters: Vec<Arc<Exporter>>,
-    workers: Vec<JoinHandle<()>>,
 }
 
 /// The engine did not start.
@@ -80,6 +83,9 @@ pub enum StartError {
         /// Why not.
         source: wasm::BuildError,
     },
+    /// A defect of ours.
+    #[error("building the stages was abandoned: {0}")]
+    Abandoned(String),
     /// A thread.
     #[error("a worker thread cannot be started")]
     Worker(#[source] std::io::Error),
@@ -105,9 +111,7 @@ impl Engine {
             cache_dir: surroundings.cache.clone(),
         };
         let runtime = Arc::new(Runtime::new(options).map_err(StartError::Runtime)?);
-        let first = Control::first_generations(&runtime, &config, workers)
-            .map_err(|failed| StartError::Stage { stage: Box::new(failed.0), source: failed.1 })?;
-        let stages = Stages::new(first);
+        let stages = Stages::new(first_generations(&runtime, &config, workers).await?);
         let exporters = start_exporters(&config, &metrics)?;
         let assembly = assemble(&config, &stages, &exporters, workers, &metrics).map_err(StartError::Worker)?;
         let control = Control::new(runtime, config, stages, workers, Arc::clone(&metrics));
@@ -115,29 +119,27 @@ impl Engine {
         let mut addresses: Vec<_> =
             receivers.iter().map(|(_, server)| (server.description(), server.local_addr())).collect();
         addresses.extend(own.addresses());
-        let Assembly { inlets, workers, .. } = assembly;
+        let Assembly { pipelines, inlets, workers } = assembly;
         let serve = |(receiver, server): (usize, Server)| {
             let intake = Arc::clone(&inlets[receiver]);
             server.serve(intake, Arc::clone(&budget), &metrics)
         };
         let servers = receivers.into_iter().map(serve).collect();
         let own_servers = own.serve(&control, &metrics, &budget, surroundings.state.as_deref());
-        Ok(Engine { control, addresses, limit, servers, own_servers, exporters, workers })
+        Ok(Engine { control, addresses, limit, servers, own_servers, pipelines, workers, exporters })
     }
 
     /// Lets no more requests in, waits for those inside, empties the queues; all of it before `deadline`.
     pub async fn stop(self, deadline: Instant) {
+        // Who waits to be merged need not wait for anybody any more, and servers wait for them.
+        self.pipelines.iter().for_each(Pipeline::stop_waiting);
         let patience = deadline.saturating_duration_since(Instant::now());
         futures_util::future::join_all(self.servers.into_iter().map(|server| server.shutdown(patience))).await;
-        // The inlets are gone with the servers, the pipelines with the inlets: workers finish what is queued and end.
-        let workers = tokio::task::spawn_blocking(move || {
-            for worker in self.workers {
-                // A worker that panicked has nothing left to finish.
-                let _panicked = worker.join();
-            }
-        });
-        if tokio::time::timeout_at(deadline.into(), workers).await.is_err() {
-            tracing::warn!("guest calls did not end in time");
+        let (late, workers) = (self.workers.late(), self.workers);
+        let mut finishing = tokio::task::spawn_blocking(move || workers.finish());
+        if tokio::time::timeout_at(deadline.into(), &mut finishing).await.is_err() {
+            tracing::warn!("guest calls did not end in time: what waits for them is told to retry");
+            late.store(true, Ordering::Relaxed);
         }
         let patience = deadline.saturating_duration_since(Instant::now());
         futures_util::future::join_all(self.exporters.iter().map(|exporter| exporter.shutdown(patience))).await;
@@ -145,6 +147,14 @@ impl Engine {
             server.abort();
         }
     }
+}
+
+/// Compiling takes seconds, and nothing of it belongs on an I/O thread.
+async fn first_generations(runtime: &Arc<Runtime>, config: &Config, workers: usize) -> Result<Snapshot, StartError> {
+    let (runtime, stages) = (Arc::clone(runtime), config.stages.clone());
+    let building = tokio::task::spawn_blocking(move || Control::first_generations(&runtime, &stages, workers));
+    let built = building.await.map_err(|panicked| StartError::Abandoned(panicked.to_string()))?;
+    built.map_err(|(stage, source)| StartError::Stage { stage, source })
 }
 
 fn bind_receivers(config: &Config) -> Result<Vec<(usize, Server)>, StartError> {
@@ -210,9 +220,9 @@ impl OwnPorts {
     ) -> Vec<tokio::task::JoinHandle<()>> {
         let pages = admin::metrics_page(Arc::clone(metrics), Arc::clone(budget));
         let token = admin::token::make(state, &self.admin);
-        let api = admin::api(Arc::clone(control), token);
-        let metrics = self.metrics.map(|listener| tokio::spawn(admin::serve(listener, pages)));
-        metrics.into_iter().chain([tokio::spawn(admin::serve(self.admin, api))]).collect()
+        let api = admin::api(Arc::clone(control), token, Arc::clone(budget));
+        let metrics = self.metrics.map(|listener| tokio::spawn(admin::serve::serve(listener, pages)));
+        metrics.into_iter().chain([tokio::spawn(admin::serve::serve(self.admin, api))]).collect()
     }
 }
 

@@ -1,9 +1,7 @@
 //! The engine's own pages: `/metrics`, and the admin API that the command line speaks.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -11,18 +9,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
 
+use crate::admin::uploads::{UploadError, Uploads};
 use crate::config::model::Component;
 use crate::control::{Control, SwapError};
 use crate::memory::Budget;
 use crate::observe::metrics::Metrics;
 use crate::wasm;
 
+pub mod serve;
 pub mod token;
+mod uploads;
 
-/// Uploaded components that wait for their swap.
-const UPLOADS_MAX: usize = 4;
+/// Longest `POST /v1/swap`: a configuration may hold as much as a file may.
+const SWAP_BYTES_MAX: usize = 1 << 20;
 
 /// What `POST /v1/swap` takes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,14 +54,7 @@ pub struct Refusal {
 struct Api {
     control: Arc<Control>,
     token: Option<Arc<str>>,
-    uploads: Arc<Mutex<VecDeque<Arc<[u8]>>>>,
-}
-
-/// Serves until it is aborted.
-pub async fn serve(listener: TcpListener, pages: Router) {
-    if let Err(error) = axum::serve(listener, pages).await {
-        tracing::error!(%error, "an own page is no longer served");
-    }
+    uploads: Arc<Uploads>,
 }
 
 /// `/metrics`.
@@ -76,13 +69,13 @@ pub fn metrics_page(metrics: Arc<Metrics>, budget: Arc<Budget>) -> Router {
 }
 
 /// The admin API, version 1. Without a token nothing can be changed through it.
-pub fn api(control: Arc<Control>, token: Option<String>) -> Router {
-    let api = Api { control, token: token.map(Arc::from), uploads: Arc::default() };
+pub fn api(control: Arc<Control>, token: Option<String>, budget: Arc<Budget>) -> Router {
+    let api = Api { control, token: token.map(Arc::from), uploads: Arc::new(Uploads::new(budget)) };
     let components =
         post(upload).layer(DefaultBodyLimit::max(usize::try_from(wasm::COMPONENT_BYTES_MAX).unwrap_or(usize::MAX)));
     let changes = Router::new()
         .route("/v1/components", components)
-        .route("/v1/swap", post(swap))
+        .route("/v1/swap", post(swap).layer(DefaultBodyLimit::max(SWAP_BYTES_MAX)))
         .layer(middleware::from_fn_with_state(api.clone(), only_with_token));
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
@@ -93,48 +86,45 @@ pub fn api(control: Arc<Control>, token: Option<String>) -> Router {
 }
 
 async fn status(State(api): State<Api>) -> Json<serde_json::Value> {
-    let stages: Vec<_> = api
-        .control
-        .serving()
-        .into_iter()
-        .map(|(stage, version)| serde_json::json!({ "stage": stage, "serving": version }))
-        .collect();
-    Json(serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "stages": stages }))
+    Json(serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "stages": api.control.serving() }))
 }
 
-async fn upload(State(api): State<Api>, body: Bytes) -> Json<serde_json::Value> {
-    let bytes: Arc<[u8]> = Arc::from(body.as_ref());
-    let digest = wasm::digest(&bytes);
-    let mut uploads = api.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-    uploads.retain(|kept| wasm::digest(kept) != digest);
-    uploads.push_back(bytes);
-    if uploads.len() > UPLOADS_MAX {
-        uploads.pop_front();
+async fn upload(State(api): State<Api>, request: Request) -> Response {
+    match api.uploads.receive(request).await {
+        Ok(digest) => Json(serde_json::json!({ "digest": digest })).into_response(),
+        Err(error) => {
+            let status = match error {
+                UploadError::OverBudget => StatusCode::SERVICE_UNAVAILABLE,
+                UploadError::Body(_) => StatusCode::BAD_REQUEST,
+                UploadError::Late => StatusCode::REQUEST_TIMEOUT,
+            };
+            refuse(status, error.to_string())
+        }
     }
-    Json(serde_json::json!({ "digest": digest }))
 }
 
 async fn swap(State(api): State<Api>, Json(request): Json<SwapRequest>) -> Response {
-    let component = match request.digest {
+    let component = match &request.digest {
         None => None,
-        Some(digest) => {
-            let uploads = api.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(bytes) = uploads.iter().find(|bytes| wasm::digest(bytes) == digest) else {
-                return refuse(
-                    StatusCode::NOT_FOUND,
-                    format!("no component with digest {digest} was sent to /v1/components"),
-                );
-            };
-            Some(Component::Uploaded(Arc::clone(bytes)))
-        }
+        Some(digest) => match api.uploads.get(digest) {
+            Some(wasm) => Some(Component::Uploaded(wasm)),
+            None => {
+                let error = format!("no component with digest {digest} was sent to /v1/components");
+                return refuse(StatusCode::NOT_FOUND, error);
+            }
+        },
     };
     let config = request.config.map(|config| config.to_string());
     match api.control.swap(&request.stage, component, config).await {
-        Ok(swapped) => Json(swapped).into_response(),
+        Ok(swapped) => {
+            request.digest.iter().for_each(|digest| api.uploads.forget(digest));
+            Json(swapped).into_response()
+        }
         Err(error) => {
             let status = match error {
                 SwapError::UnknownStage { .. } => StatusCode::NOT_FOUND,
                 SwapError::OtherChanges { .. } | SwapError::Build { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+                SwapError::Abandoned(_) => StatusCode::INTERNAL_SERVER_ERROR,
             };
             (status, Json(refusal(&error))).into_response()
         }

@@ -1,13 +1,14 @@
 //! The token that a mutation needs: made at the first start, readable by its owner only.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rand::RngCore;
 
 const TOKEN_BYTES: usize = 32;
+const FILE_BYTES_MAX: u64 = 1024;
 
 /// Where the token lies: one file for each admin port, so that two engines of one user do not share it.
 pub fn file(state: &Path, port: u16) -> PathBuf {
@@ -36,9 +37,15 @@ pub fn make(state: Option<&Path>, listener: &tokio::net::TcpListener) -> Option<
     })
 }
 
-/// The token in `file`, if there is one.
+/// The token in `file`, if there is one and nobody else can know it.
 pub fn read(file: &Path) -> Option<String> {
-    let text = fs::read_to_string(file).ok()?;
+    let mut text = String::new();
+    let file = fs::File::open(file).ok()?;
+    let known = file.metadata().ok()?;
+    if known.uid() != rustix::process::geteuid().as_raw() || known.mode() & 0o077 != 0 {
+        return None;
+    }
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
     let token = text.trim();
     (token.len() == TOKEN_BYTES * 2 && token.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| token.to_owned())
 }
@@ -55,10 +62,10 @@ fn write_new(file: &Path) -> std::io::Result<String> {
     let mut bytes = [0; TOKEN_BYTES];
     rand::rng().fill_bytes(&mut bytes);
     let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let temporary = file.with_extension(format!("{}.tmp", std::process::id()));
-    let mut new = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    // A new file, readable by its owner only, then renamed: whatever lies at the name keeps nothing of it.
+    let mut new = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
     writeln!(new, "{token}")?;
-    fs::rename(&temporary, file)?;
+    new.persist(file).map_err(|error| error.error)?;
     Ok(token)
 }
 
@@ -76,5 +83,16 @@ mod tests {
         assert_eq!(read(&path), Some(token.clone()));
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         assert!(same(&token, &token) && !same(&token, &token[1..]) && !same(&token, &"0".repeat(64)));
+    }
+
+    #[test]
+    fn a_token_that_others_can_read_is_replaced() {
+        let state = tempfile::tempdir().expect("temporary folder");
+        let path = file(state.path(), 1);
+        let known = write_new(&path).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changed");
+        assert_eq!(read(&path), None);
+        let token = write_new(&path).expect("written");
+        assert!(read(&path) == Some(token.clone()) && token != known);
     }
 }

@@ -23,20 +23,24 @@ pub fn started(
         writeln!(err, "  {what:<22} {address}")?;
     }
     let waits = |exporter: &crate::config::model::Exporter| exporter.queue.wait_for_result || !exporter.queue.enabled;
-    let acknowledged = if config.exporters.iter().any(waits) {
-        "when the exporters have sent it (wait_for_result); a crash loses nothing acknowledged"
-    } else {
-        "when it is in every exporter's queue; a crash loses what is queued"
+    let acknowledged = match config.exporters.iter().filter(|exporter| waits(exporter)).count() {
+        0 => "when it is in every exporter's queue; a crash loses what is queued",
+        some if some < config.exporters.len() => {
+            "when the exporters with wait_for_result have sent it; a crash loses what the others have queued"
+        }
+        _ => "when the exporters have sent it (wait_for_result); a crash loses nothing acknowledged",
     };
     writeln!(err, "  {:<22} {acknowledged}", "acknowledged")?;
     writeln!(err, "  {:<22} {}; past it senders are told to retry", "byte budget", engine.limit)?;
-    for (stage, version) in engine.control.serving() {
-        let origin = config.stages.iter().find(|known| known.name == stage).map(|known| match &known.component {
+    for serving in engine.control.serving() {
+        let known = config.stages.iter().find(|stage| stage.name == serving.stage);
+        let origin = known.map(|stage| match &stage.component {
             Component::Bundled(name) => format!("bundled {name}"),
             Component::File { path, .. } => path.display().to_string(),
             Component::Uploaded(_) => "uploaded".to_owned(),
         });
-        writeln!(err, "  {:<22} {version} ({})", format!("stage {stage}"), origin.unwrap_or_default())?;
+        let (stage, version) = (format!("stage {}", serving.stage), serving.version);
+        writeln!(err, "  {stage:<22} {version} ({})", origin.unwrap_or_default())?;
     }
     err.flush()
 }
@@ -52,7 +56,9 @@ pub fn start_error(loaded: &Loaded, error: &StartError) -> String {
             ("E0502", "\n  help:   stop what listens there, or name another address in the file")
         }
         StartError::Exporter { .. } => ("E0503", "\n  help:   check the exporter's keys and the files that they name"),
-        StartError::Stage { .. } | StartError::Runtime(_) | StartError::Worker(_) => ("E0504", ""),
+        StartError::Stage { .. } | StartError::Runtime(_) | StartError::Worker(_) | StartError::Abandoned(_) => {
+            ("E0504", "")
+        }
     };
     let causes: String = causes(error).map(|cause| format!("\n  detail: {cause}")).collect();
     format!("error[{code}]: {error}{causes}{help}\n")

@@ -1,5 +1,6 @@
 //! `sluicebox run`: start, say what runs, serve, drain.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -51,14 +52,21 @@ pub fn run(args: &RunArgs, bundled: &'static [Bundled]) -> anyhow::Result<ExitCo
     write!(err, "{}", loaded.report)?;
     crate::observe::log::start(loaded.config.log_level);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("io").build()?;
-    runtime.block_on(serve(args, bundled, loaded))
+    let code = runtime.block_on(serve(args, bundled, loaded));
+    // What did not end in its time, such as a compiler or a guest, is not waited for.
+    runtime.shutdown_background();
+    code
 }
 
 async fn serve(args: &RunArgs, bundled: &'static [Bundled], loaded: Loaded) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let mut signals = Signals::listen().context("signals cannot be handled")?;
     let surroundings = surroundings(args.workers, bundled);
-    let watched = watched_files(&args.config, &loaded.config);
+    // Before anything is built of the files: what is written to them meanwhile is a change.
+    let watch = match args.watch {
+        true => Some(Watch::start(watched_files(&args.config, &loaded.config)).await),
+        false => None,
+    };
     let engine = match Engine::start(loaded.config.clone(), &surroundings).await {
         Ok(engine) => engine,
         Err(error) => {
@@ -68,35 +76,38 @@ async fn serve(args: &RunArgs, bundled: &'static [Bundled], loaded: Loaded) -> a
     };
     let addresses: Vec<_> = engine.addresses.iter().map(|(what, address)| (what.as_str(), *address)).collect();
     report::started(&mut std::io::stderr(), &loaded.config, &engine, &addresses, started.elapsed())?;
-    let control = Arc::clone(&engine.control);
-    let mut watch = args.watch.then(|| Watch::start(watched));
-    loop {
-        let reload = tokio::select! {
-            _ = signals.interrupt.recv() => false,
-            _ = signals.terminate.recv() => false,
-            _ = signals.hang_up.recv() => true,
-            () = changed(watch.as_mut()) => true,
-        };
-        if !reload {
-            break;
-        }
-        // Before it is read: what is written while it is read is a change.
-        if let Some(watch) = &mut watch {
-            watch.seen_now();
-        }
-        let now = reload_from_file(&control, &args.config).await;
-        if let (Some(watch), Some(config)) = (&mut watch, now) {
-            watch.follow(watched_files(&args.config, &config));
-        }
+    tokio::select! {
+        never = follow_file(&engine.control, &args.config, watch, &mut signals.hang_up) => match never {},
+        _ = signals.interrupt.recv() => {}
+        _ = signals.terminate.recv() => {}
     }
     tracing::info!("stopping: no more requests are let in");
     let deadline = Instant::now() + Duration::from_secs(args.drain_timeout);
-    drop(control);
     tokio::select! {
         () = engine.stop(deadline) => {}
         _ = signals.interrupt.recv() => tracing::warn!("stopped at once: what was queued is lost"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Brings the engine to what the file says, at each SIGHUP and each change that is watched.
+async fn follow_file(
+    control: &Arc<Control>,
+    file: &Path,
+    mut watch: Option<Watch>,
+    hang_up: &mut Signal,
+) -> Infallible {
+    loop {
+        tokio::select! {
+            _ = hang_up.recv() => {}
+            () = changed(watch.as_mut()) => {}
+        }
+        // Before the file is read: what is written while it is read is a change.
+        if let Some(watch) = &mut watch {
+            watch.seen_now().await;
+        }
+        reload(control, file, watch.as_mut()).await;
+    }
 }
 
 async fn changed(watch: Option<&mut Watch>) {
@@ -107,20 +118,22 @@ async fn changed(watch: Option<&mut Watch>) {
 }
 
 /// Both success and failure leave a line.
-async fn reload_from_file(control: &Control, file: &Path) -> Option<Config> {
-    let loaded = match config::load(file) {
-        Ok(loaded) => loaded,
-        Err(report) => {
-            tracing::error!("the changed file is not valid, nothing was changed\n{report}");
-            return None;
-        }
+async fn reload(control: &Arc<Control>, file: &Path, watch: Option<&mut Watch>) {
+    let path = file.to_path_buf();
+    let Ok(loaded) = tokio::task::spawn_blocking(move || config::load(&path)).await else { return };
+    let config = match loaded {
+        Ok(loaded) => loaded.config,
+        Err(report) => return tracing::error!("the changed file is not valid, nothing was changed\n{report}"),
     };
-    match control.reload(loaded.config.clone()).await {
+    // Before its components are read: what is written to them meanwhile is a change.
+    if let Some(watch) = watch {
+        watch.follow(watched_files(file, &config)).await;
+    }
+    match control.reload(config).await {
         Ok(swapped) if swapped.is_empty() => tracing::info!("the file was read again: no stage differs"),
         Ok(_) => {}
         Err(error) => tracing::error!("nothing was changed: {}", report::chain(&error)),
     }
-    Some(loaded.config)
 }
 
 /// The config file and the component files that it names.

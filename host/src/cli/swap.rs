@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -48,7 +48,13 @@ pub fn run(args: &SwapArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
 }
 
 async fn swap(args: &SwapArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let config = args.config.as_deref().map(read_config).transpose()?;
+    let config = match args.config.as_deref().map(config::read_value).transpose() {
+        Ok(config) => config,
+        Err(report) => {
+            complain(&report.to_string());
+            return Ok(ExitCode::from(exit::CONFIG));
+        }
+    };
     let mut digest = None;
     if let Some(path) = &args.component {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -73,12 +79,10 @@ async fn swap(args: &SwapArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> 
     if answer.get("drained") != Some(&Value::Bool(true)) {
         writeln!(out, "the old generation still has a batch; it ends with it")?;
     }
-    writeln!(out, "the file does not say this: a restart returns to what it says")?;
+    if answer.get("drifted") == Some(&Value::Bool(true)) {
+        writeln!(out, "the file does not say this: a restart returns to what it says")?;
+    }
     Ok(ExitCode::SUCCESS)
-}
-
-fn read_config(path: &Path) -> anyhow::Result<Value> {
-    config::read_value(path).map_err(|report| anyhow::anyhow!("{report}"))
 }
 
 enum Answered {

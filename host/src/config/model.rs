@@ -1,10 +1,13 @@
 //! A configuration that is valid by construction: every name resolves, every value is in range.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::signal::Signal;
 
@@ -73,7 +76,7 @@ pub struct HttpServer {
 }
 
 /// A Wasm stage: a bundled processor or a user's component.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Stage {
     /// `filter/traces`, `wasm/mine`.
     pub name: String,
@@ -90,7 +93,7 @@ pub struct Stage {
 }
 
 /// Where a component comes from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Component {
     /// Ships inside the binary: the processor's type, such as `filter`.
     Bundled(String),
@@ -102,10 +105,34 @@ pub enum Component {
         sha256: Option<String>,
     },
     /// Sent over the admin API.
-    Uploaded(Arc<[u8]>),
+    Uploaded(Bytes),
 }
 
-/// `limits` of a stage (DESIGN: memory 64 MiB, deadline 50 ms + 20 us per row).
+/// Without `config`, which may hold secrets.
+impl fmt::Debug for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stage")
+            .field("name", &self.name)
+            .field("component", &self.component)
+            .field("limits", &self.limits)
+            .field("on_fault", &self.on_fault)
+            .field("line", &self.line)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without the bytes.
+impl fmt::Debug for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Component::Bundled(name) => write!(f, "Bundled({name})"),
+            Component::File { path, .. } => write!(f, "File({})", path.display()),
+            Component::Uploaded(wasm) => write!(f, "Uploaded({} bytes)", wasm.len()),
+        }
+    }
+}
+
+/// `limits` of a stage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StageLimits {
     /// `memory_mib`, in bytes.
@@ -299,8 +326,33 @@ impl Secret {
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(secret)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_of_a_stage_is_no_secret() {
+        let stage = Stage {
+            name: "wasm/mine".to_owned(),
+            component: Component::Uploaded(Bytes::from_static(b"bytes of a component")),
+            config: r#"{"token": "hunter2"}"#.to_owned(),
+            limits: StageLimits {
+                memory_bytes_max: 1,
+                deadline: Duration::ZERO,
+                output_bytes_max: 1,
+                log_lines_per_second: 1,
+            },
+            on_fault: None,
+            line: 1,
+        };
+        let printed = format!("{stage:?}");
+        assert!(printed.contains("wasm/mine") && printed.contains("20 bytes"), "{printed}");
+        assert!(!printed.contains("hunter2") && !printed.contains("98"), "{printed}");
     }
 }

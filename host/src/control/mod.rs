@@ -3,14 +3,13 @@
 //! verify -> compile -> link -> configure -> probe -> commit (at a batch boundary) -> drain
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::config::model::{Component, Config, Stage};
-use crate::config::{self, Change, Diff};
+use crate::config::{self, Change};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::stage::Generation;
 use crate::pipeline::stages::{Snapshot, Stages};
@@ -22,13 +21,16 @@ pub mod watch;
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 const DRAIN_POLL: Duration = Duration::from_millis(2);
 
-/// Changes stages of a running engine.
+/// Changes stages of a running engine, one change at a time. A change that was begun ends by itself, whether or not who asked for it
+/// still waits.
 #[derive(Debug)]
 pub struct Control {
     runtime: Arc<Runtime>,
     stages: Arc<Stages>,
     metrics: Arc<Metrics>,
     workers: usize,
+    /// Held by the change under way, while it builds.
+    change: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -36,8 +38,41 @@ pub struct Control {
 struct State {
     /// The file as it was last loaded.
     file: Config,
-    /// What each stage serves, by stage index; differs from the file after a swap that the file does not say.
-    serving: Vec<Stage>,
+    /// By stage index.
+    stages: Vec<Known>,
+}
+
+/// What is known of a stage.
+#[derive(Clone, Debug)]
+struct Known {
+    /// What serves.
+    serving: Stage,
+    /// What the file said when it was last loaded. Differs from what serves after a swap that the file does not say (drift).
+    filed: Stage,
+    /// Of the component that the file named then: its path may hold another one since.
+    filed_digest: String,
+}
+
+/// Stages that serve something else since a moment ago.
+#[derive(Debug, Default)]
+struct Committed {
+    swapped: Vec<Swapped>,
+    /// By stage index, of the new component.
+    digests: Vec<(usize, String)>,
+    /// In the same order; each ends when the old generation is gone.
+    draining: Vec<JoinHandle<()>>,
+}
+
+/// What serves at a stage.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Serving {
+    /// The stage.
+    pub stage: String,
+    /// What serves.
+    #[serde(rename = "serving")]
+    pub version: Version,
+    /// True where the file says something else: a restart returns to that.
+    pub drifted: bool,
 }
 
 /// A stage that now serves something else.
@@ -49,6 +84,8 @@ pub struct Swapped {
     pub old: Version,
     /// What serves now.
     pub new: Version,
+    /// True where the file says something else: a restart returns to that.
+    pub drifted: bool,
     /// False where the old generation still had a batch when the wait was over.
     pub drained: bool,
 }
@@ -79,6 +116,9 @@ pub enum SwapError {
         /// Names and lines.
         what: String,
     },
+    /// A defect of ours.
+    #[error("the change was abandoned: {0}")]
+    Abandoned(String),
     /// A candidate failed before it served.
     #[error("stage \"{stage}\" failed at step {step}; generation {serving} is still serving")]
     Build {
@@ -98,6 +138,7 @@ impl SwapError {
     pub fn step(&self) -> &'static str {
         match self {
             SwapError::UnknownStage { .. } | SwapError::OtherChanges { .. } => "plan",
+            SwapError::Abandoned(_) => "abandoned",
             SwapError::Build { step, .. } => step,
         }
     }
@@ -111,23 +152,19 @@ impl fmt::Display for Version {
 }
 
 impl Control {
-    /// Builds the first generation of every stage, one after another.
+    /// Builds the first generation of every stage, one after another. Blocks for as long as compiling takes.
     ///
     /// # Errors
     /// The first stage that cannot be built.
     pub fn first_generations(
         runtime: &Runtime,
-        config: &Config,
+        stages: &[Stage],
         workers: usize,
-    ) -> Result<Snapshot, Box<(Stage, wasm::BuildError)>> {
-        config
-            .stages
-            .iter()
-            .map(|stage| {
-                let built = runtime.build_generation(spec(stage, 1, workers));
-                built.map_err(|error| Box::new((stage.clone(), error)))
-            })
-            .collect()
+    ) -> Result<Snapshot, (Box<Stage>, wasm::BuildError)> {
+        let build = |stage: &Stage| {
+            runtime.build_generation(spec(stage, 1, workers)).map_err(|error| (Box::new(stage.clone()), error))
+        };
+        stages.iter().map(build).collect()
     }
 
     /// Controls the stages of `config`, which serve their first generations.
@@ -138,82 +175,140 @@ impl Control {
         workers: usize,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        for generation in stages.snapshot().iter() {
+        let generations = stages.snapshot();
+        for generation in generations.iter() {
             let stage = metrics.stage(generation.stage());
             stage.generation.set(1);
             stage.generations_live.set(1);
         }
-        let serving = config.stages.clone();
-        Arc::new(Self { runtime, stages, metrics, workers, state: Mutex::new(State { file: config, serving }) })
+        let first = |(stage, generation): (&Stage, &Arc<dyn Generation>)| Known {
+            serving: stage.clone(),
+            filed: stage.clone(),
+            filed_digest: generation.digest().to_owned(),
+        };
+        let first = config.stages.iter().zip(generations.iter()).map(first).collect();
+        let state = Mutex::new(State { stages: first, file: config });
+        Arc::new(Self { runtime, stages, metrics, workers, change: tokio::sync::Mutex::default(), state })
     }
 
-    /// Brings the engine to what the file says now. All changed stages commit as one, or none does.
+    /// Brings the stages of which the file says something new, in its text or in a component that it names, to what it says. All
+    /// of them commit as one, or none does. A stage of which it says nothing new keeps what a swap gave it.
     ///
     /// # Errors
     /// See [`SwapError`]; nothing has changed then.
-    pub async fn reload(&self, next: Config) -> Result<Vec<Swapped>, SwapError> {
-        let mut state = self.state.lock().await;
-        let diff = config::diff(&state.file, &next);
-        if !diff.is_live() {
-            return Err(SwapError::OtherChanges { what: diff.others.iter().map(place).collect::<Vec<_>>().join(", ") });
-        }
-        let wanted = self.wanted(&state, &next, &diff);
-        let swapped = self.swap_all(&mut state, wanted).await?;
-        state.file = next;
-        Ok(swapped)
+    pub async fn reload(self: &Arc<Self>, next: Config) -> Result<Vec<Swapped>, SwapError> {
+        let control = Arc::clone(self);
+        to_its_end(async move {
+            let change = control.change.lock().await;
+            let committed = control.reload_alone(next).await?;
+            drop(change);
+            Ok(committed.drained().await)
+        })
+        .await
     }
 
-    /// Replaces one stage's component, config or both.
+    /// Replaces one stage's component, config or both. What serves already is built again, as a new generation: so instances can be
+    /// renewed.
     ///
     /// # Errors
     /// See [`SwapError`]; nothing has changed then.
     pub async fn swap(
-        &self,
+        self: &Arc<Self>,
         stage: &str,
         component: Option<Component>,
         config: Option<String>,
     ) -> Result<Swapped, SwapError> {
-        let mut state = self.state.lock().await;
-        let Some(index) = self.stages.position(stage) else {
-            let known = state.serving.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(SwapError::UnknownStage { stage: stage.to_owned(), known });
-        };
-        let mut next = state.serving[index].clone();
-        next.component = component.unwrap_or(next.component);
-        next.config = config.unwrap_or(next.config);
-        let mut swapped = self.swap_all(&mut state, vec![(index, next)]).await?;
-        Ok(swapped.remove(0))
+        let (control, stage) = (Arc::clone(self), stage.to_owned());
+        to_its_end(async move {
+            let change = control.change.lock().await;
+            let committed = control.swap_alone(stage, component, config).await?;
+            drop(change);
+            Ok(committed.drained().await.remove(0))
+        })
+        .await
     }
 
     /// What serves, by stage.
-    pub fn serving(&self) -> Vec<(String, Version)> {
-        let version = |generation: &Arc<dyn Generation>| (generation.stage().to_owned(), version(generation.as_ref()));
-        self.stages.snapshot().iter().map(version).collect()
+    pub fn serving(&self) -> Vec<Serving> {
+        let state = self.state();
+        let serving = |(known, generation): (&Known, &Arc<dyn Generation>)| Serving {
+            stage: known.serving.name.clone(),
+            version: version(generation.as_ref()),
+            drifted: known.has_drifted(),
+        };
+        state.stages.iter().zip(self.stages.snapshot().iter()).map(serving).collect()
     }
 
-    /// Stages that the file wants otherwise than they serve. The snapshot must not outlive this: whoever holds it keeps the old
-    /// generations from ending.
-    fn wanted(&self, state: &State, next: &Config, diff: &Diff) -> Vec<(usize, Stage)> {
-        let served = self.stages.snapshot();
+    async fn reload_alone(&self, next: Config) -> Result<Committed, SwapError> {
+        let (diff, known) = {
+            let state = self.state();
+            (config::diff(&state.file, &next), state.stages.clone())
+        };
+        if !diff.is_live() {
+            return Err(SwapError::OtherChanges { what: diff.others.iter().map(place).collect::<Vec<_>>().join(", ") });
+        }
+        // A valid diff of stages alone: both name the same ones.
+        let filed: Vec<_> = known.iter().filter_map(|known| named(&next.stages, &known.serving.name)).collect();
+        let rebuilt = blocking(move || known.iter().map(Known::is_rebuilt).collect::<Vec<_>>()).await?;
         let mut wanted = Vec::new();
-        for stage in &next.stages {
-            let Some(index) = self.stages.position(&stage.name) else { continue };
-            let rebuilt = match &stage.component {
-                Component::File { path, .. } => {
-                    let digest = wasm::digest_of_file(path);
-                    served.get(index).is_some_and(|old| digest.is_some_and(|digest| digest != old.digest()))
+        {
+            let state = self.state();
+            for (index, (stage, is_rebuilt)) in filed.iter().zip(rebuilt).enumerate() {
+                if is_rebuilt || !same_identity(&state.stages[index].filed, stage) {
+                    wanted.push((index, stage.clone()));
                 }
-                Component::Bundled(_) | Component::Uploaded(_) => false,
-            };
-            let drifted = state.serving.get(index).is_some_and(|serving| !same_identity(serving, stage));
-            if diff.stages.iter().any(|change| change.name == stage.name) || (rebuilt && !drifted) {
-                wanted.push((index, stage.clone()));
             }
         }
-        wanted
+        let committed = self.build_and_commit(wanted).await?;
+        let mut state = self.state();
+        for (known, stage) in state.stages.iter_mut().zip(filed) {
+            known.filed = stage;
+        }
+        for (index, digest) in &committed.digests {
+            state.stages[*index].filed_digest = digest.clone();
+        }
+        for known in state.stages.iter().filter(|known| known.has_drifted()) {
+            tracing::info!(
+                stage = known.serving.name,
+                "the file says nothing new of it: it keeps what it was swapped to"
+            );
+        }
+        state.file = next;
+        Ok(committed)
     }
 
-    async fn swap_all(&self, state: &mut State, wanted: Vec<(usize, Stage)>) -> Result<Vec<Swapped>, SwapError> {
+    async fn swap_alone(
+        &self,
+        stage: String,
+        component: Option<Component>,
+        config: Option<String>,
+    ) -> Result<Committed, SwapError> {
+        let known = self.state().stages.clone();
+        let Some(index) = known.iter().position(|known| known.serving.name == stage) else {
+            let known = known.iter().map(|known| known.serving.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(SwapError::UnknownStage { stage, known });
+        };
+        let Known { serving: mut next, filed, .. } = known[index].clone();
+        if let Some(component) = component {
+            // The file's own component, sent by hand, is no drift.
+            next.component = blocking(move || {
+                if digest(&component).is_some_and(|digest_given| digest(&filed.component) == Some(digest_given)) {
+                    filed.component
+                } else {
+                    component
+                }
+            })
+            .await?;
+        }
+        next.config = config.unwrap_or(next.config);
+        let mut committed = self.build_and_commit(vec![(index, next)]).await?;
+        let drifted = self.state().stages[index].has_drifted();
+        committed.swapped.iter_mut().for_each(|swapped| swapped.drifted = drifted);
+        Ok(committed)
+    }
+
+    /// Builds all of them, then has all of them serve at once.
+    async fn build_and_commit(&self, wanted: Vec<(usize, Stage)>) -> Result<Committed, SwapError> {
         let served = self.stages.snapshot();
         let mut built = Vec::with_capacity(wanted.len());
         for (index, stage) in &wanted {
@@ -222,22 +317,18 @@ impl Control {
             built.push((*index, candidate.map_err(|source| self.failed(&stage.name, serving, source))?));
         }
         self.stages.commit(built.clone());
-        let mut swapped = Vec::with_capacity(built.len());
+        let mut committed = Committed::default();
         for ((index, generation), (_, stage)) in built.iter().zip(wanted) {
             self.metrics.stage(&stage.name).generation.set(i64::try_from(generation.number()).unwrap_or(i64::MAX));
             self.metrics.swaps(&stage.name, "committed").inc();
             let (old, new) = (version(served[*index].as_ref()), version(generation.as_ref()));
             tracing::info!(stage = stage.name, old = %old, new = %new, "swapped");
-            swapped.push(Swapped { stage: stage.name.clone(), old, new, drained: true });
-            state.serving[*index] = stage;
+            committed.digests.push((*index, new.digest.clone()));
+            committed.swapped.push(Swapped { stage: stage.name.clone(), old, new, drifted: false, drained: true });
+            committed.draining.push(self.drain(&served[*index]));
+            self.state().stages[*index].serving = stage;
         }
-        let draining: Vec<_> = built.iter().map(|(index, _)| self.drain(&served[*index])).collect();
-        drop((served, built));
-        let deadline = Instant::now() + DRAIN_MAX;
-        for (swapped, old) in swapped.iter_mut().zip(draining) {
-            swapped.drained = tokio::time::timeout_at(deadline.into(), old).await.is_ok();
-        }
-        Ok(swapped)
+        Ok(committed)
     }
 
     /// Counts a replaced generation as live until its last batch is through; that may be after the swap has reported.
@@ -257,10 +348,42 @@ impl Control {
         building.await.unwrap_or_else(|panicked| Err(wasm::BuildError::Abandoned(panicked.to_string())))
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn failed(&self, stage: &str, serving: u64, source: wasm::BuildError) -> SwapError {
         let error = SwapError::Build { stage: stage.to_owned(), step: source.step().as_str(), serving, source };
         self.metrics.swaps(stage, error.step()).inc();
         error
+    }
+}
+
+impl Committed {
+    /// Waits for the last batches of what was replaced.
+    async fn drained(self) -> Vec<Swapped> {
+        let deadline = Instant::now() + DRAIN_MAX;
+        let mut swapped = self.swapped;
+        for (swapped, old) in swapped.iter_mut().zip(self.draining) {
+            swapped.drained = tokio::time::timeout_at(deadline.into(), old).await.is_ok();
+        }
+        swapped
+    }
+}
+
+impl Known {
+    fn has_drifted(&self) -> bool {
+        !same_identity(&self.serving, &self.filed)
+    }
+
+    /// Whether the path that the file names holds another component than when it was last loaded. Reads it.
+    fn is_rebuilt(&self) -> bool {
+        match &self.filed.component {
+            Component::File { path, .. } => {
+                wasm::digest_of_file(path).is_some_and(|digest| digest != self.filed_digest)
+            }
+            Component::Bundled(_) | Component::Uploaded(_) => false,
+        }
     }
 }
 
@@ -275,9 +398,44 @@ fn place(change: &Change) -> String {
     }
 }
 
-/// Identity of a stage: component, config, limits, what happens on a fault. Its line in the file is not part of it.
+fn named(stages: &[Stage], name: &str) -> Option<Stage> {
+    stages.iter().find(|stage| stage.name == name).cloned()
+}
+
+/// Identity of a stage: component, config, limits, what happens on a fault. Its line in the file is not part of it, nor how its
+/// config is written.
 fn same_identity(a: &Stage, b: &Stage) -> bool {
-    a.component == b.component && a.config == b.config && a.limits == b.limits && a.on_fault == b.on_fault
+    a.component == b.component
+        && (a.config == b.config || json(&a.config).is_some_and(|config| Some(config) == json(&b.config)))
+        && a.limits == b.limits
+        && a.on_fault == b.on_fault
+}
+
+fn json(text: &str) -> Option<serde_json::Value> {
+    serde_json::from_str(text).ok()
+}
+
+/// SHA-256 of a component that has bytes of its own, in hex. Reads files.
+fn digest(component: &Component) -> Option<String> {
+    match component {
+        Component::File { path, .. } => wasm::digest_of_file(path),
+        Component::Uploaded(wasm) => Some(wasm::digest(wasm)),
+        Component::Bundled(_) => None,
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SwapError> {
+    tokio::task::spawn_blocking(work).await.map_err(|panicked| SwapError::Abandoned(panicked.to_string()))
+}
+
+/// Runs a change as a task: who asked for it may hang up, and changes do not pile up behind that.
+async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, SwapError>> + Send + 'static,
+) -> Result<T, SwapError> {
+    match tokio::spawn(change).await {
+        Ok(changed) => changed,
+        Err(panicked) => Err(SwapError::Abandoned(panicked.to_string())),
+    }
 }
 
 async fn until_gone(old: &Weak<dyn Generation>) {

@@ -32,13 +32,16 @@ pub struct Watch {
     files: Vec<PathBuf>,
     seen: Contents,
     events: mpsc::Receiver<()>,
+    /// Keeps `events` open where no watcher does, so that it is silent then.
+    _no_events: mpsc::Sender<()>,
     watcher: Option<RecommendedWatcher>,
 }
 
 impl Watch {
     /// Starts watching; what the files hold now is not a change.
-    pub fn start(files: Vec<PathBuf>) -> Self {
+    pub async fn start(files: Vec<PathBuf>) -> Self {
         let (sender, events) = mpsc::channel(1);
+        let no_events = sender.clone();
         let on_event = move |event: notify::Result<Event>| {
             if event.as_ref().is_ok_and(only_reads) {
                 return;
@@ -49,44 +52,39 @@ impl Watch {
         let watcher = notify::recommended_watcher(on_event)
             .inspect_err(|error| tracing::warn!(%error, "no file events here; files are polled"))
             .ok();
-        let seen = contents(&files);
-        let mut watch = Self { files: Vec::new(), seen, events, watcher };
-        watch.follow(files);
+        let mut watch = Self { files: Vec::new(), seen: Contents::new(), events, _no_events: no_events, watcher };
+        watch.follow(files).await;
         watch
     }
 
-    /// Watches these files from now on.
-    pub fn follow(&mut self, files: Vec<PathBuf>) {
+    /// Watches these files from now on. What new ones hold now is not a change.
+    pub async fn follow(&mut self, files: Vec<PathBuf>) {
         let new: Vec<_> = files.iter().filter(|file| !self.files.contains(file)).cloned().collect();
-        for file in &new {
-            for folder in folders(file) {
-                let Some(watcher) = &mut self.watcher else { break };
-                if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                    tracing::warn!(%error, "no file events for {}; files are polled", folder.display());
-                    self.watcher = None;
-                }
-            }
-            if let Some(digest) = digest(file) {
-                self.seen.entry(file.clone()).or_insert(digest);
+        for folder in new.iter().flat_map(|file| folders(file)) {
+            let Some(watcher) = &mut self.watcher else { break };
+            if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                tracing::warn!(%error, "no file events for {}; files are polled", folder.display());
+                self.watcher = None;
             }
         }
+        self.seen.extend(contents(new).await);
         self.seen.retain(|file, _| files.contains(file));
         self.files = files;
     }
 
     /// What the files hold now is about to be loaded for another reason, so it is no change.
-    pub fn seen_now(&mut self) {
-        self.seen.extend(contents(&self.files));
+    pub async fn seen_now(&mut self) {
+        self.seen.extend(contents(self.files.clone()).await);
     }
 
-    /// Returns when some file holds something else than when this was last called and has settled. A file that vanished has not
-    /// changed: it may be halfway through a rename.
+    /// Returns when some file holds something else than when this last returned, and has settled. Whether the change was any good is
+    /// not asked: the same content is told once. A file that vanished has not changed: it may be halfway through a rename.
     pub async fn changed(&mut self) {
         loop {
             let tick = if self.watcher.is_some() { TICK_WITH_EVENTS } else { TICK_WITHOUT_EVENTS };
             // Both a tick and an event have the files read again.
             let _tick_or_event = tokio::time::timeout(tick, self.events.recv()).await;
-            if !self.differs(&contents(&self.files)) {
+            if !self.differs(&contents(self.files.clone()).await) {
                 continue;
             }
             let settled = self.settled().await;
@@ -102,10 +100,10 @@ impl Watch {
     }
 
     async fn settled(&self) -> Contents {
-        let mut before = contents(&self.files);
+        let mut before = contents(self.files.clone()).await;
         for _ in 0..READINGS_MAX {
             tokio::time::sleep(SETTLE).await;
-            let now = contents(&self.files);
+            let now = contents(self.files.clone()).await;
             if now == before {
                 break;
             }
@@ -115,7 +113,7 @@ impl Watch {
     }
 }
 
-/// Our own readings are events too, and must not cause the next one.
+/// Reading files to compare them makes events, too.
 fn only_reads(event: &Event) -> bool {
     event.kind.is_access() && event.kind != EventKind::Access(AccessKind::Close(AccessMode::Write))
 }
@@ -129,8 +127,11 @@ fn folders(file: &Path) -> Vec<PathBuf> {
     folders
 }
 
-fn contents(files: &[PathBuf]) -> Contents {
-    files.iter().filter_map(|file| Some((file.clone(), digest(file)?))).collect()
+/// Reads the files, not on an I/O thread.
+async fn contents(files: Vec<PathBuf>) -> Contents {
+    let read = move || files.into_iter().filter_map(|file| Some((file.clone(), digest(&file)?))).collect();
+    // A defect while reading is no change.
+    tokio::task::spawn_blocking(read).await.unwrap_or_default()
 }
 
 fn digest(file: &Path) -> Option<[u8; 32]> {
@@ -155,7 +156,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, "a").expect("written");
-        let mut watch = Watch::start(vec![file.clone()]);
+        let mut watch = Watch::start(vec![file.clone()]).await;
         std::fs::write(&file, "b").expect("written");
         assert!(changes(&mut watch).await);
         let other = folder.path().join(".config.yaml.swp");
@@ -174,7 +175,7 @@ mod tests {
         }
         std::os::unix::fs::symlink("..v1", at("..data")).expect("linked");
         std::os::unix::fs::symlink("..data/config.yaml", at("config.yaml")).expect("linked");
-        let mut watch = Watch::start(vec![at("config.yaml")]);
+        let mut watch = Watch::start(vec![at("config.yaml")]).await;
         std::os::unix::fs::symlink("..v2", at("..tmp")).expect("linked");
         std::fs::rename(at("..tmp"), at("..data")).expect("renamed");
         assert!(changes(&mut watch).await);
@@ -185,12 +186,43 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, "a").expect("written");
-        let mut watch = Watch::start(vec![file.clone()]);
+        let mut watch = Watch::start(vec![file.clone()]).await;
         std::fs::write(&file, "a").expect("written");
-        assert!(!watch.differs(&contents(&watch.files)));
+        assert!(!watch.differs(&contents(watch.files.clone()).await));
         std::fs::remove_file(&file).expect("removed");
-        assert!(!watch.differs(&contents(&watch.files)));
+        assert!(!watch.differs(&contents(watch.files.clone()).await));
         std::fs::write(&file, "b").expect("written");
+        assert!(changes(&mut watch).await);
+    }
+
+    #[tokio::test]
+    async fn without_events_files_are_read_now_and_then() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let file = folder.path().join("config.yaml");
+        std::fs::write(&file, "a").expect("written");
+        let mut watch = Watch::start(vec![file.clone()]).await;
+        watch.watcher = None;
+        while watch.events.try_recv().is_ok() {}
+        assert!(tokio::time::timeout(SETTLE, watch.events.recv()).await.is_err(), "silent, not closed");
+        std::fs::write(&file, "b").expect("written");
+        assert!(changes(&mut watch).await);
+    }
+
+    #[tokio::test]
+    async fn a_change_is_told_once_and_the_way_back_is_another() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("config.yaml"), "a").expect("written");
+        let mut watch = Watch::start(vec![at("config.yaml")]).await;
+        std::fs::write(at("config.yaml"), "bad").expect("written");
+        assert!(changes(&mut watch).await);
+        assert!(!watch.differs(&contents(watch.files.clone()).await));
+        std::fs::write(at("config.yaml"), "a").expect("written");
+        assert!(changes(&mut watch).await);
+        // A new file is followed from what it holds when it is named.
+        std::fs::write(at("mine.wasm"), "1").expect("written");
+        watch.follow(vec![at("config.yaml"), at("mine.wasm")]).await;
+        std::fs::write(at("mine.wasm"), "2").expect("written");
         assert!(changes(&mut watch).await);
     }
 }

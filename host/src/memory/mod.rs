@@ -59,6 +59,11 @@ impl Charge {
         self.bytes
     }
 
+    /// Another charge to the same budget, for bytes that came of these and already exist.
+    pub fn beside(&self, bytes: u64) -> Charge {
+        self.budget.charge_over(bytes)
+    }
+
     /// Makes this charge `bytes` large; false (and unchanged) if the growth does not fit.
     pub fn resize(&mut self, bytes: u64) -> bool {
         if bytes <= self.bytes {

@@ -15,4 +15,10 @@ pub fn start(level: tracing::Level) {
         .finish();
     // Only tests start twice.
     let _already_started = subscriber.try_init();
+    // A panic is contained where it happens. Its text may quote telemetry, so only its place is told.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current();
+        tracing::error!(place, thread = thread.name(), "internal error: a panic");
+    }));
 }

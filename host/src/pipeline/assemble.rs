@@ -1,11 +1,11 @@
 //! From a valid configuration to pipelines.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use crate::config::model::{self, Config};
 use crate::export::Exporter;
 use crate::observe::metrics::Metrics;
+use crate::pipeline::hand_over::FAILING_VOTES_UNTIL;
 use crate::pipeline::inlet::Inlet;
 use crate::pipeline::merge::Merger;
 use crate::pipeline::stages::Stages;
@@ -19,8 +19,8 @@ pub struct Assembly {
     pub pipelines: Vec<Arc<Pipeline>>,
     /// One for each receiver of the config, in its order.
     pub inlets: Vec<Arc<Inlet>>,
-    /// They end when the pipelines are gone and their queue is empty.
-    pub workers: Vec<JoinHandle<()>>,
+    /// What runs guest code for all pipelines.
+    pub workers: Workers,
 }
 
 /// Builds the pipelines of `config`: inlets, steps, exporters. The stages serve their first generations already.
@@ -34,7 +34,7 @@ pub fn assemble(
     workers: usize,
     metrics: &Arc<Metrics>,
 ) -> std::io::Result<Assembly> {
-    let (way, threads) = Workers::start(workers, stages, metrics)?;
+    let workers = Workers::start(workers, stages, metrics)?;
     let pipelines: Vec<_> = config
         .pipelines
         .iter()
@@ -48,10 +48,11 @@ pub fn assemble(
                     .filter(|e| pipeline.exporters.iter().any(|n| n == e.name()))
                     .cloned()
                     .collect(),
-                workers: way.clone(),
+                workers: workers.way(),
                 runtime: tokio::runtime::Handle::current(),
                 metrics: metrics.pipeline(&pipeline.name, pipeline.signal),
                 all_metrics: Arc::clone(metrics),
+                failing_votes_until: FAILING_VOTES_UNTIL,
                 open_parts: 0.into(),
             })
         })
@@ -66,7 +67,7 @@ pub fn assemble(
             Arc::new(Inlet::new(&receiver.name, &listeners, metrics))
         })
         .collect();
-    Ok(Assembly { pipelines, inlets, workers: threads })
+    Ok(Assembly { pipelines, inlets, workers })
 }
 
 /// Neighbouring stages become one step: one index, one splice.

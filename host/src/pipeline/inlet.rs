@@ -48,17 +48,18 @@ impl Inlet {
 impl Intake for Inlet {
     fn submit(&self, signal: Signal, body: Bytes, charge: Charge) -> Answer {
         let targets = self.targets(signal);
-        let request = Arc::new(Request::new(targets.metrics.clone(), charge));
+        let charge = Arc::new(charge);
+        let request = Arc::new(Request::new(targets.metrics.clone()));
         let answered = Arc::clone(&request);
         let (ack, answer) = promise(move |outcome| answered.answered(outcome));
         match targets.pipelines.as_slice() {
             // An empty request succeeds (OTLP specification, "Full Success"); there is nothing to send on.
             _ if body.is_empty() => ack.settle(Outcome::ACCEPTED),
             [] => ack.settle(Outcome::Refused { message: format!("no pipeline takes {signal} from this receiver") }),
-            [pipeline] => pipeline.enter(body, ack, request),
+            [pipeline] => pipeline.enter(body, ack, charge, request),
             several => {
                 for (pipeline, ack) in several.iter().zip(ack.into_copies(several.len())) {
-                    pipeline.enter(body.clone(), ack, Arc::clone(&request));
+                    pipeline.enter(body.clone(), ack, Arc::clone(&charge), Arc::clone(&request));
                 }
             }
         }
@@ -73,7 +74,7 @@ impl Intake for Inlet {
 impl Pipeline {
     /// Takes in one request. Its items are counted by the worker that indexes it for the first stage, or here if there is none:
     /// counting is one pass over the boundaries.
-    fn enter(self: &Arc<Self>, body: Bytes, ack: Ack, request: Arc<Request>) {
+    fn enter(self: &Arc<Self>, body: Bytes, ack: Ack, charge: Arc<Charge>, request: Arc<Request>) {
         let mut account = 0;
         if !self.starts_with_guests() {
             match Batch::index(self.signal, vec![body.clone()]) {
@@ -84,6 +85,6 @@ impl Pipeline {
             self.entered(account);
         }
         self.opened(1);
-        self.advance(vec![Part { body, account, ack, request }], 0);
+        self.advance(vec![Part { body, account, ack, charge, request }], 0);
     }
 }

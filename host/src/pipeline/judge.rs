@@ -1,22 +1,33 @@
 //! Judging: a batch is indexed once, shown to each stage in slices, and spliced once.
+//!
+//! What stages say is only gathered while they run ([`Judged`]). It is counted and takes effect when all of them are through, so a
+//! failure anywhere, a defect of our own included, leaves the requests as they were.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::ack::Outcome;
-use crate::batch::{Batch, Drops};
+use crate::batch::{Batch, Drops, Malformed, Segment};
 use crate::config::model::OnFault;
-use crate::observe::metrics::{Counter, Metrics, StageMetrics};
-use crate::pipeline::stage::{Effects, Fault, Generation, Instance};
+use crate::observe::metrics::Metrics;
+use crate::pipeline::seat::Seat;
+use crate::pipeline::stage::{Effects, Fault, Generation};
 use crate::pipeline::stages::{Snapshot, Stages};
-use crate::pipeline::{Part, Pipeline};
+use crate::pipeline::{Part, Pipeline, retry};
+use crate::signal::Signal;
 
 /// A guest call sees at most this much; larger batches are shown in slices.
 const SLICE_ROWS_MAX: u32 = 2048;
 const SLICE_BYTES_MAX: u32 = 1 << 20;
 /// What a sender is told to wait after a stage could not judge its request.
 const RETRY_AFTER_FAULT: Duration = Duration::from_secs(1);
+/// After a fault on several requests each is judged alone, as many as there is time for: a guest that faults always, at its
+/// deadline, must not keep the thread for minutes.
+const ALONE_MAX: Duration = Duration::from_secs(1);
 
 /// One worker's instances and counters.
 pub struct Bench {
@@ -25,26 +36,30 @@ pub struct Bench {
     seats: Vec<Option<Seat>>,
 }
 
-/// A stage's instance on this worker.
-struct Seat {
-    generation: Arc<dyn Generation>,
-    instance: Option<Box<dyn Instance>>,
-    memory_bytes: i64,
-    metrics: StageMetrics,
-    /// By pipeline name and rule: a worker meets few pipelines.
-    drops: Vec<(String, Vec<Counter>)>,
-}
-
-/// What happened to one batch, counted only when the whole of it is through.
-#[derive(Default)]
-struct Ledger {
+/// What stages made of some requests.
+struct Judged {
+    snapshot: Arc<Snapshot>,
+    /// Items of each request before the stages.
+    accounts: Vec<u64>,
+    /// What is left of each request.
+    segments: Vec<Segment>,
+    /// By stage index: rule, items.
     drops: Vec<(usize, u16, u64)>,
+    /// By stage index: items that went on although it faulted.
     passed: Vec<(usize, u64)>,
 }
 
-/// A stage that must not be passed did not judge the batch.
-struct Rejected {
-    stage: String,
+/// Why requests were not judged. `account` is how many items they have, where that is known.
+#[derive(Debug)]
+enum Unjudged {
+    Malformed(Malformed),
+    /// By a stage that must not be passed.
+    Rejected {
+        stage: String,
+        account: u64,
+    },
+    /// A defect of ours.
+    Panicked,
 }
 
 impl Bench {
@@ -53,83 +68,74 @@ impl Bench {
         Self { stages, metrics, seats: Vec::new() }
     }
 
-    /// Drops instances of generations that no longer serve.
-    pub fn let_go_of_replaced(&mut self) {
-        let serving = self.stages.snapshot();
-        for (index, seat) in self.seats.iter_mut().enumerate() {
-            let replaced = match (seat.as_ref(), serving.get(index)) {
-                (Some(seat), Some(generation)) => !Arc::ptr_eq(&seat.generation, generation),
-                (seat, _) => seat.is_some(),
-            };
-            if replaced {
-                *seat = None;
-            }
-        }
-    }
-
     /// Judges parts by the given stages; what is left of them comes back, the rest is settled. `enters` is true for the
     /// pipeline's first step, where items are counted for the first time.
-    pub fn judge(
-        &mut self,
-        pipeline: &Arc<Pipeline>,
-        enters: bool,
-        stages: &[usize],
-        mut parts: Vec<Part>,
-    ) -> Vec<Part> {
+    pub fn judge(&mut self, pipeline: &Pipeline, enters: bool, stages: &[usize], parts: Vec<Part>) -> Vec<Part> {
         let bodies = parts.iter().map(|part| part.body.clone()).collect();
-        let batch = match Batch::index(pipeline.signal, bodies) {
-            Ok(batch) => batch,
-            Err(malformed) if parts.len() == 1 => {
-                for part in parts {
-                    part.ack.settle(Outcome::Refused { message: malformed.to_string() });
-                    pipeline.closed(1);
-                }
-                return Vec::new();
-            }
-            Err(_) => return self.judge_each(pipeline, enters, stages, parts),
-        };
-        if enters {
-            for (segment, part) in parts.iter_mut().enumerate() {
-                part.account = batch.account_of(batch.items_of(segment));
-                part.request.count(part.account);
-            }
-        }
-        let account = batch.account();
-        let snapshot = self.stages.snapshot();
-        let mut ledger = Ledger::default();
-        let judged = self.run(&snapshot, stages, batch, &mut ledger);
-        if judged.is_err() && parts.len() > 1 {
-            // One request must not cost the others theirs.
-            return self.judge_each(pipeline, enters, stages, parts);
-        }
-        if enters {
-            pipeline.entered(account);
-        }
-        match judged {
-            Ok(batch) => {
-                self.count(pipeline, &snapshot, &ledger);
-                splice(pipeline, batch, parts)
-            }
-            Err(Rejected { stage }) => {
-                let message = format!("stage \"{stage}\" could not judge the request");
-                pipeline.refuse(parts, &stage, "fault", Some(RETRY_AFTER_FAULT), &message);
+        match self.contained(pipeline.signal, stages, bodies) {
+            Ok(judged) => self.settle(pipeline, enters, judged, parts),
+            Err(unjudged) if parts.len() > 1 => self.judge_each(pipeline, enters, stages, parts, &unjudged),
+            Err(unjudged) => {
+                give_up(pipeline, enters, parts, &unjudged);
                 Vec::new()
             }
         }
     }
 
-    fn judge_each(&mut self, pipeline: &Arc<Pipeline>, enters: bool, stages: &[usize], parts: Vec<Part>) -> Vec<Part> {
-        parts.into_iter().flat_map(|part| self.judge(pipeline, enters, stages, vec![part])).collect()
+    /// Drops instances of generations that no longer serve.
+    pub fn let_go_of_replaced(&mut self) {
+        let serving = self.stages.snapshot();
+        for (index, seat) in self.seats.iter_mut().enumerate() {
+            if let Some(taken) = seat
+                && !serving.get(index).is_some_and(|generation| taken.is_of(generation))
+            {
+                *seat = None;
+            }
+        }
     }
 
-    /// Each stage in turn sees what the stages before it left.
-    fn run(
+    /// One request must not cost the others theirs.
+    fn judge_each(
         &mut self,
-        snapshot: &Snapshot,
+        pipeline: &Pipeline,
+        enters: bool,
         stages: &[usize],
-        mut batch: Batch,
-        ledger: &mut Ledger,
-    ) -> Result<Batch, Rejected> {
+        parts: Vec<Part>,
+        unjudged: &Unjudged,
+    ) -> Vec<Part> {
+        let until = Instant::now() + ALONE_MAX;
+        let mut left = Vec::with_capacity(parts.len());
+        let mut parts = parts.into_iter();
+        for part in parts.by_ref() {
+            left.extend(self.judge(pipeline, enters, stages, vec![part]));
+            if Instant::now() > until {
+                break;
+            }
+        }
+        let rest: Vec<_> = parts.collect();
+        if !rest.is_empty() {
+            let busy = retry(RETRY_AFTER_FAULT, "requests beside it could not be judged, and this one not in time");
+            pipeline.refuse(rest, unjudged.stage(), "fault", &busy);
+        }
+        left
+    }
+
+    /// Judges; a panic on the way costs the instances, not the thread.
+    fn contained(&mut self, signal: Signal, stages: &[usize], bodies: Vec<Bytes>) -> Result<Judged, Unjudged> {
+        let judged = catch_unwind(AssertUnwindSafe(|| self.run(signal, stages, bodies)));
+        judged.unwrap_or_else(|_panic| {
+            self.seats.clear();
+            Err(Unjudged::Panicked)
+        })
+    }
+
+    /// Each stage in turn sees what the stages before it left. All of them are of one snapshot.
+    fn run(&mut self, signal: Signal, stages: &[usize], bodies: Vec<Bytes>) -> Result<Judged, Unjudged> {
+        let requests = bodies.len();
+        let mut batch = Batch::index(signal, bodies).map_err(Unjudged::Malformed)?;
+        let accounts: Vec<u64> = (0..requests).map(|number| batch.account_of(batch.items_of(number))).collect();
+        let snapshot = self.stages.snapshot();
+        let (mut drops, mut passed) = (Vec::new(), Vec::new());
         for &index in stages {
             let Some(generation) = snapshot.get(index) else { continue };
             let mut effects = Vec::new();
@@ -138,13 +144,16 @@ impl Bench {
                 batch = same;
                 match (result, generation.on_fault()) {
                     (Ok(wanted), _) => effects.push((slice, wanted)),
-                    (Err(_), OnFault::Pass) => ledger.passed.push((index, batch.account_of(slice))),
-                    (Err(_), OnFault::Reject) => return Err(Rejected { stage: generation.stage().to_owned() }),
+                    (Err(_), OnFault::Pass) => passed.push((index, batch.account_of(slice))),
+                    (Err(_), OnFault::Reject) => {
+                        let account = accounts.iter().sum();
+                        return Err(Unjudged::Rejected { stage: generation.stage().to_owned(), account });
+                    }
                 }
             }
-            batch = apply(batch, index, effects, ledger);
+            batch = apply(batch, effects, |rule, account| drops.push((index, rule, account)));
         }
-        Ok(batch)
+        Ok(Judged { snapshot, accounts, segments: batch.into_segments(), drops, passed })
     }
 
     fn call(
@@ -154,130 +163,102 @@ impl Bench {
         batch: Batch,
         rows: Range<u32>,
     ) -> (Batch, Result<Effects, Fault>) {
-        let seat = self.seat(index, generation);
-        let mut instance = match seat.take_instance() {
-            Ok(instance) => instance,
-            Err(fault) => {
-                seat.metrics.fault(fault.kind.as_str());
-                tracing::warn!(stage = generation.stage(), %fault, "no instance");
-                return (batch, Err(fault));
-            }
-        };
-        let started = Instant::now();
-        let (batch, result) = instance.call(batch, rows);
-        seat.metrics.calls.inc();
-        let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        seat.metrics.call_nanoseconds.inc_by(elapsed);
-        match &result {
-            Ok(_) if instance.wants_recycling() => seat.set_memory(0),
-            Ok(_) => {
-                seat.set_memory(instance.memory_bytes());
-                seat.instance = Some(instance);
-            }
-            Err(fault) => {
-                seat.set_memory(0);
-                seat.metrics.fault(fault.kind.as_str());
-                tracing::warn!(stage = generation.stage(), generation = generation.number(), %fault, "a guest call failed");
-            }
+        let (batch, result) = self.seat(index, generation).call(batch, rows);
+        if let Err(fault) = &result
+            && let Some(left_out) = self.stages.fault_line(index)
+        {
+            let (stage, number) = (generation.stage(), generation.number());
+            tracing::warn!(stage, generation = number, %fault, left_out, "a guest call failed");
         }
         (batch, result)
     }
 
+    /// The stage's seat, with an instance of this generation or none.
     fn seat(&mut self, index: usize, generation: &Arc<dyn Generation>) -> &mut Seat {
         if self.seats.len() <= index {
             self.seats.resize_with(index + 1, || None);
         }
         let seat = &mut self.seats[index];
-        if seat.as_ref().is_some_and(|seat| !Arc::ptr_eq(&seat.generation, generation)) {
+        if seat.as_ref().is_some_and(|seat| !seat.is_of(generation)) {
             *seat = None;
         }
         let metrics = &self.metrics;
-        seat.get_or_insert_with(|| Seat {
-            generation: Arc::clone(generation),
-            instance: None,
-            memory_bytes: 0,
-            metrics: metrics.stage(generation.stage()),
-            drops: Vec::new(),
-        })
+        seat.get_or_insert_with(|| Seat::new(Arc::clone(generation), metrics))
     }
 
-    fn count(&mut self, pipeline: &Pipeline, snapshot: &Snapshot, ledger: &Ledger) {
-        for &(index, rule, account) in &ledger.drops {
-            if let Some(generation) = snapshot.get(index) {
+    /// Counts what was judged; a part of which nothing is left is settled.
+    fn settle(&mut self, pipeline: &Pipeline, enters: bool, judged: Judged, parts: Vec<Part>) -> Vec<Part> {
+        if enters {
+            for (part, &account) in parts.iter().zip(&judged.accounts) {
+                part.request.count(account);
+            }
+            pipeline.entered(judged.accounts.iter().sum());
+        }
+        for (index, rule, account) in judged.drops {
+            if let Some(generation) = judged.snapshot.get(index) {
                 self.seat(index, generation).count_drop(pipeline, rule, account);
             }
             pipeline.left(account);
         }
-        for &(index, account) in &ledger.passed {
-            if let Some(generation) = snapshot.get(index) {
-                self.seat(index, generation).metrics.passed_unjudged.inc_by(account);
+        for (index, account) in judged.passed {
+            if let Some(generation) = judged.snapshot.get(index) {
+                self.seat(index, generation).count_passed(account);
             }
         }
+        let mut left = Vec::with_capacity(parts.len());
+        for (mut part, segment) in parts.into_iter().zip(judged.segments) {
+            if segment.bytes.is_empty() {
+                pipeline.closed(1);
+                part.ack.settle(Outcome::ACCEPTED);
+            } else {
+                part.replace_body(segment.bytes, segment.account);
+                left.push(part);
+            }
+        }
+        left
     }
 }
 
-impl Seat {
-    fn take_instance(&mut self) -> Result<Box<dyn Instance>, Fault> {
-        self.instance.take().map_or_else(|| self.generation.instance(), Ok)
-    }
-
-    fn set_memory(&mut self, bytes: u64) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.metrics.memory_bytes.inc_by(bytes - self.memory_bytes);
-        self.memory_bytes = bytes;
-    }
-
-    fn count_drop(&mut self, pipeline: &Pipeline, rule: u16, account: u64) {
-        let known = self.drops.iter().position(|(name, _)| *name == pipeline.name);
-        let place = known.unwrap_or_else(|| {
-            let generation = &self.generation;
-            let counter = |rule: &String| {
-                let metrics = &pipeline.all_metrics;
-                metrics.dropped(&pipeline.name, pipeline.signal, generation.stage(), rule, "rule", true)
-            };
-            self.drops.push((pipeline.name.clone(), generation.rules().iter().map(counter).collect()));
-            self.drops.len() - 1
-        });
-        if let Some(counter) = self.drops.get(place).and_then(|(_, rules)| rules.get(usize::from(rule))) {
-            counter.inc_by(account);
+impl Unjudged {
+    /// The `stage` of their account.
+    fn stage(&self) -> &str {
+        match self {
+            Unjudged::Rejected { stage, .. } => stage,
+            Unjudged::Malformed(_) | Unjudged::Panicked => "workers",
         }
     }
 }
 
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.set_memory(0);
+/// Settles a request that cannot be judged even alone.
+fn give_up(pipeline: &Pipeline, enters: bool, mut parts: Vec<Part>, unjudged: &Unjudged) {
+    let (reason, outcome) = match unjudged {
+        Unjudged::Malformed(malformed) => ("malformed", Outcome::Refused { message: malformed.to_string() }),
+        Unjudged::Rejected { stage, .. } => {
+            ("fault", retry(RETRY_AFTER_FAULT, format!("stage \"{stage}\" could not judge the request")))
+        }
+        Unjudged::Panicked => ("internal_error", retry(RETRY_AFTER_FAULT, "an internal error; the engine goes on")),
+    };
+    if let (Unjudged::Rejected { account, .. }, true) = (unjudged, enters) {
+        for part in &mut parts {
+            part.account = *account;
+            part.request.count(*account);
+            pipeline.entered(*account);
+        }
     }
+    pipeline.refuse(parts, unjudged.stage(), reason, &outcome);
 }
 
 /// Effects hold only after all slices were judged: row numbers change when they are applied.
-fn apply(mut batch: Batch, index: usize, effects: Vec<(Range<u32>, Effects)>, ledger: &mut Ledger) -> Batch {
+fn apply(mut batch: Batch, effects: Vec<(Range<u32>, Effects)>, mut count: impl FnMut(u16, u64)) -> Batch {
     let mut drops = Drops::new(&batch);
     for (slice, effects) in effects {
         let slice = batch.slice(slice);
         for wanted in effects.drops {
-            let account = drops.add(&batch, &slice, &wanted.rows);
-            ledger.drops.push((index, wanted.rule, account));
+            count(wanted.rule, drops.add(&batch, &slice, &wanted.rows));
         }
     }
     if !drops.is_empty() {
         batch.apply(drops);
     }
     batch
-}
-
-/// What is left of each part; a part of which nothing is left is settled.
-fn splice(pipeline: &Arc<Pipeline>, batch: Batch, parts: Vec<Part>) -> Vec<Part> {
-    let mut left = Vec::with_capacity(parts.len());
-    for (mut part, segment) in parts.into_iter().zip(batch.into_segments()) {
-        if segment.bytes.is_empty() {
-            part.ack.settle(Outcome::ACCEPTED);
-            pipeline.closed(1);
-            continue;
-        }
-        part.body = segment.bytes;
-        part.account = segment.account;
-        left.push(part);
-    }
-    left
 }

@@ -1,11 +1,14 @@
 //! `batch`: requests wait for each other and go on together. Merging is concatenation, so nothing is copied here.
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::batch::{Batch, Drops, Level, RowSet};
+use tokio::time::Instant;
+
 use crate::config::model::Merge;
-use crate::pipeline::{Part, Pipeline};
+use crate::pipeline::{Part, Pipeline, Step, split};
+
+/// Requests go on together up to this size, however small their items are counted.
+const MERGED_BYTES_MAX: usize = 64 << 20;
 
 /// Requests waiting at one `batch` step.
 #[derive(Debug)]
@@ -18,8 +21,13 @@ pub struct Merger {
 struct Waiting {
     parts: Vec<Part>,
     account: u64,
-    /// Counts flushes, so that a timer knows whether its batch is still there.
-    flushes: u64,
+    bytes: usize,
+    /// When the first of `parts` is due.
+    due: Option<Instant>,
+    /// One at most, however often parts come and go.
+    has_timer: bool,
+    /// The process stops: nobody is waited for.
+    is_over: bool,
 }
 
 impl Merger {
@@ -28,125 +36,104 @@ impl Merger {
         Self { keys, waiting: Mutex::default() }
     }
 
-    /// Adds parts at step `step` of `pipeline`; full batches go on at once.
-    pub fn add(&self, pipeline: &Arc<Pipeline>, step: usize, parts: Vec<Part>) {
+    /// Adds parts at step `step` of `pipeline`; what is to go on at once comes back, batch by batch.
+    pub(super) fn add(&self, pipeline: &Arc<Pipeline>, step: usize, parts: Vec<Part>) -> Vec<Vec<Part>> {
+        let parts = match self.keys.items_max {
+            Some(max) if parts.iter().any(|part| part.account > max) => {
+                parts.into_iter().flat_map(|part| split::split(pipeline, part, max)).collect()
+            }
+            _ => parts,
+        };
         let mut ready = Vec::new();
-        {
-            let mut waiting = self.lock();
-            for part in parts.into_iter().flat_map(|part| self.split(pipeline, part)) {
-                let too_many = self.keys.items_max.is_some_and(|max| waiting.account + part.account > max);
-                if too_many && !waiting.parts.is_empty() {
-                    ready.push(waiting.take());
-                }
-                if waiting.parts.is_empty() {
-                    self.start_timer(pipeline, step, waiting.flushes);
-                }
-                waiting.account += part.account;
-                waiting.parts.push(part);
-                if waiting.account >= self.keys.items || self.keys.timeout.is_zero() {
-                    ready.push(waiting.take());
-                }
+        let mut waiting = self.lock();
+        for part in parts {
+            if waiting.would_be_too_large(&part, &self.keys) {
+                ready.push(waiting.take());
+            }
+            waiting.push(part, &self.keys);
+            if waiting.account >= self.keys.items || self.keys.timeout.is_zero() || waiting.is_over {
+                ready.push(waiting.take());
             }
         }
-        for parts in ready {
-            pipeline.advance(parts, step + 1);
+        if waiting.is_complete(pipeline) {
+            ready.push(waiting.take());
+        } else if let Some(due) = waiting.due
+            && !waiting.has_timer
+        {
+            waiting.has_timer = true;
+            start_timer(pipeline, step, due);
         }
-        self.flush_if_complete(pipeline, step);
+        ready
     }
 
-    /// Waiting longer is pointless once every open request is here: their senders wait for us.
-    pub fn flush_if_complete(&self, pipeline: &Arc<Pipeline>, step: usize) {
-        let parts = {
-            let mut waiting = self.lock();
-            if waiting.parts.is_empty() || waiting.parts.len() < pipeline.open_parts() {
-                return;
+    /// All that waits, if that is all that is open. Waiting longer is pointless then: their senders wait for us.
+    pub(super) fn take_if_complete(&self, pipeline: &Pipeline) -> Option<Vec<Part>> {
+        let mut waiting = self.lock();
+        waiting.is_complete(pipeline).then(|| waiting.take())
+    }
+
+    /// All that waits; from now on parts go straight on.
+    pub(super) fn stop_waiting(&self) -> Vec<Part> {
+        let mut waiting = self.lock();
+        waiting.is_over = true;
+        waiting.take()
+    }
+
+    /// What is due now, else when something will be; neither ends the timer.
+    fn on_timer(&self) -> Result<Vec<Part>, Instant> {
+        let mut waiting = self.lock();
+        match waiting.due {
+            Some(due) if due > Instant::now() => Err(due),
+            _ => {
+                waiting.has_timer = false;
+                Ok(waiting.take())
             }
-            waiting.take()
-        };
-        pipeline.advance(parts, step + 1);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn start_timer(&self, pipeline: &Arc<Pipeline>, step: usize, flushes: u64) {
-        let timeout = self.keys.timeout;
-        if timeout.is_zero() {
-            return;
-        }
-        let pipeline_there: Weak<Pipeline> = Arc::downgrade(pipeline);
-        pipeline.runtime.spawn(async move {
-            tokio::time::sleep(timeout).await;
+/// The one timer of a merge. It ends when nothing waits, and with the pipeline.
+fn start_timer(pipeline: &Arc<Pipeline>, step: usize, due: Instant) {
+    let pipeline_there: Weak<Pipeline> = Arc::downgrade(pipeline);
+    pipeline.runtime.spawn(async move {
+        let mut due = due;
+        loop {
+            tokio::time::sleep_until(due).await;
             let Some(pipeline) = pipeline_there.upgrade() else { return };
-            if let Some(super::Step::Merge(merger)) = pipeline.steps.get(step) {
-                merger.flush_older(&pipeline, step, flushes);
+            let Some(Step::Merge(merger)) = pipeline.steps.get(step) else { return };
+            match merger.on_timer() {
+                Ok(parts) => return pipeline.advance(parts, step + 1),
+                Err(later) => due = later,
             }
-        });
-    }
-
-    fn flush_older(&self, pipeline: &Arc<Pipeline>, step: usize, flushes: u64) {
-        let parts = {
-            let mut waiting = self.lock();
-            if waiting.flushes != flushes {
-                return;
-            }
-            waiting.take()
-        };
-        pipeline.advance(parts, step + 1);
-    }
-
-    /// A request larger than `send_batch_max_size` goes on in several parts, each acknowledged with the whole.
-    fn split(&self, pipeline: &Arc<Pipeline>, part: Part) -> Vec<Part> {
-        let Some(max) = self.keys.items_max.filter(|&max| part.account > max) else { return vec![part] };
-        let Ok(batch) = Batch::index(pipeline.signal, vec![part.body.clone()]) else { return vec![part] };
-        let ranges = ranges_of(&batch, max);
-        if ranges.len() < 2 {
-            return vec![part];
         }
-        pipeline.opened(ranges.len() - 1);
-        let pieces = ranges.into_iter().filter_map(|range| piece(pipeline, &part, range)).collect();
-        part.ack.settle(crate::ack::Outcome::ACCEPTED);
-        pieces
-    }
+    });
 }
 
 impl Waiting {
+    fn push(&mut self, part: Part, keys: &Merge) {
+        if self.parts.is_empty() {
+            self.due = Instant::now().checked_add(keys.timeout);
+        }
+        self.account += part.account;
+        self.bytes += part.body.len();
+        self.parts.push(part);
+    }
+
     fn take(&mut self) -> Vec<Part> {
-        self.flushes += 1;
-        self.account = 0;
+        (self.account, self.bytes, self.due) = (0, 0, None);
         std::mem::take(&mut self.parts)
     }
-}
 
-/// Item rows in ranges of at most `max` spans, log records or data points; a metric with more points goes alone.
-fn ranges_of(batch: &Batch, max: u64) -> Vec<Range<u32>> {
-    let mut ranges = Vec::new();
-    let (mut start, mut account) = (0, 0);
-    for row in 0..batch.items() {
-        let more = batch.account_of(row..row + 1);
-        if row > start && account + more > max {
-            ranges.push(start..row);
-            (start, account) = (row, 0);
-        }
-        account += more;
+    fn would_be_too_large(&self, part: &Part, keys: &Merge) -> bool {
+        let items = keys.items_max.is_some_and(|max| self.account + part.account > max);
+        !self.parts.is_empty() && (items || self.bytes + part.body.len() > MERGED_BYTES_MAX)
     }
-    ranges.push(start..batch.items());
-    ranges
-}
 
-/// The request without the items outside of `keep`.
-fn piece(pipeline: &Pipeline, part: &Part, keep: Range<u32>) -> Option<Part> {
-    let mut batch = Batch::index(pipeline.signal, vec![part.body.clone()]).ok()?;
-    let all = batch.slice(0..batch.items());
-    let mut others = RowSet::empty(Level::Item, batch.items());
-    for row in (0..keep.start).chain(keep.end..batch.items()) {
-        others.insert(row);
+    fn is_complete(&self, pipeline: &Pipeline) -> bool {
+        !self.parts.is_empty() && self.parts.len() >= pipeline.open_parts()
     }
-    let mut drops = Drops::new(&batch);
-    drops.add(&batch, &all, &others);
-    batch.apply(drops);
-    let segment = batch.into_segments().into_iter().next()?;
-    let (ack, request) = (part.ack.split(), Arc::clone(&part.request));
-    Some(Part { body: segment.bytes, account: segment.account, ack, request })
 }

@@ -5,7 +5,7 @@
 //! ```
 //! A pipeline's steps are fixed when it is assembled; only the generations behind its stages change ([`stages::Stages`]).
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::export::Exporter;
 use crate::memory::Charge;
 use crate::observe::metrics::{Metrics, PipelineMetrics, ReceiverMetrics};
 use crate::pipeline::merge::Merger;
-use crate::pipeline::worker::{Job, Workers};
+use crate::pipeline::worker::{Job, Way};
 use crate::signal::Signal;
 
 pub mod assemble;
@@ -25,12 +25,39 @@ pub mod inlet;
 pub mod intake;
 pub mod judge;
 pub mod merge;
+pub mod seat;
+mod split;
 pub mod stage;
 pub mod stages;
 pub mod worker;
 
 /// What a sender is told to wait when a queue was full (OTLP specification, "OTLP/gRPC Throttling").
 const RETRY_AFTER_FULL: Duration = Duration::from_secs(1);
+
+/// One pipeline of the config, assembled.
+#[derive(Debug)]
+pub struct Pipeline {
+    name: String,
+    signal: Signal,
+    steps: Vec<Step>,
+    exporters: Vec<Arc<Exporter>>,
+    workers: Way,
+    runtime: tokio::runtime::Handle,
+    metrics: PipelineMetrics,
+    all_metrics: Arc<Metrics>,
+    /// An exporter that fails for longer no longer holds up the others.
+    failing_votes_until: Duration,
+    /// Parts inside: they came in, and were neither handed over nor answered.
+    open_parts: AtomicUsize,
+}
+
+/// A step of a pipeline. Neighbouring stages are one step: the bytes are indexed and spliced once for all of them.
+#[derive(Debug)]
+enum Step {
+    /// Indices into [`stages::Stages`].
+    Guests(Vec<usize>),
+    Merge(Merger),
+}
 
 /// What flows: one request, or what stages left of it.
 #[derive(Debug)]
@@ -41,6 +68,8 @@ pub struct Part {
     pub account: u64,
     /// The promise to its sender.
     pub ack: Ack,
+    /// What `body` takes of the budget; shared by all who share these bytes.
+    pub charge: Arc<Charge>,
     /// Where it came from, shared by all copies.
     pub request: Arc<Request>,
 }
@@ -51,13 +80,117 @@ pub struct Request {
     receiver: ReceiverMetrics,
     /// Items in it, once counted.
     account: OnceLock<u64>,
-    charge: Arc<Charge>,
+}
+
+impl Pipeline {
+    /// The name in the config.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The signal of its items.
+    pub fn signal(&self) -> Signal {
+        self.signal
+    }
+
+    /// From now on nothing waits to be merged: nobody else is coming.
+    pub fn stop_waiting(self: &Arc<Self>) {
+        for (number, step) in self.steps.iter().enumerate() {
+            if let Step::Merge(merger) = step {
+                self.advance(merger.stop_waiting(), number + 1);
+            }
+        }
+    }
+
+    /// Sends parts through the steps from number `from` on. Whoever has closed parts calls this afterwards, if need be with none:
+    /// a merge may now hold everything that is open, and then goes on too.
+    fn advance(self: &Arc<Self>, parts: Vec<Part>, from: usize) {
+        // A list, not a recursion: what leaves here may complete a merge, whose leaving completes another one.
+        let mut ready = vec![(parts, from)];
+        while let Some((parts, from)) = ready.pop().or_else(|| self.complete_merge()) {
+            if parts.is_empty() {
+                continue;
+            }
+            match self.steps.get(from) {
+                Some(Step::Guests(_)) => {
+                    if let Err(job) = self.workers.submit(Job { pipeline: Arc::clone(self), step: from, parts }) {
+                        let busy = retry(RETRY_AFTER_FULL, "all workers are busy");
+                        self.refuse(job.parts, "workers", "queue_full", &busy);
+                    }
+                }
+                Some(Step::Merge(merger)) => {
+                    let merged = merger.add(self, from, parts);
+                    ready.extend(merged.into_iter().rev().map(|parts| (parts, from + 1)));
+                }
+                None => self.hand_over(parts),
+            }
+        }
+    }
+
+    /// What waits at a merge that holds every open part, and the step after it: whose senders wait send nothing more.
+    fn complete_merge(&self) -> Option<(Vec<Part>, usize)> {
+        self.steps.iter().enumerate().find_map(|(number, step)| match step {
+            Step::Merge(merger) => Some((merger.take_if_complete(self)?, number + 1)),
+            Step::Guests(_) => None,
+        })
+    }
+
+    /// True where the first thing that happens to a request is a guest call, so that indexing is left to the worker.
+    fn starts_with_guests(&self) -> bool {
+        matches!(self.steps.first(), Some(Step::Guests(_)))
+    }
+
+    /// Items entered, once they are known.
+    fn entered(&self, account: u64) {
+        self.metrics.accepted.inc_by(account);
+        self.metrics.held.inc_by(signed(account));
+    }
+
+    /// Items left, to exporters or otherwise.
+    fn left(&self, account: u64) {
+        self.metrics.held.dec_by(signed(account));
+    }
+
+    fn opened(&self, parts: usize) {
+        self.open_parts.fetch_add(parts, Ordering::Relaxed);
+    }
+
+    fn closed(&self, parts: usize) {
+        self.open_parts.fetch_sub(parts, Ordering::Relaxed);
+    }
+
+    /// Parts inside. Exact for whoever holds a merge's lock, which every part passes that this is compared with.
+    fn open_parts(&self) -> usize {
+        self.open_parts.load(Ordering::Relaxed)
+    }
+
+    /// Answers parts that go no further, and counts their items as dropped.
+    fn refuse(&self, parts: Vec<Part>, stage: &str, reason: &'static str, outcome: &Outcome) {
+        let account: u64 = parts.iter().map(|part| part.account).sum();
+        self.all_metrics.dropped(&self.name, self.signal, stage, "", reason, false).inc_by(account);
+        self.left(account);
+        self.closed(parts.len());
+        for part in parts {
+            part.ack.settle(outcome.clone());
+        }
+    }
+}
+
+impl Part {
+    /// Puts other bytes in the place of the body. The budget is charged for them instead.
+    fn replace_body(&mut self, body: Bytes, account: u64) {
+        if body.as_ptr() != self.body.as_ptr() || body.len() != self.body.len() {
+            self.charge = Arc::new(self.charge.beside(body.len() as u64));
+        }
+        self.body = body;
+        self.account = account;
+    }
 }
 
 impl Request {
     /// A request whose items are not known yet.
-    pub fn new(receiver: ReceiverMetrics, charge: Charge) -> Self {
-        Self { receiver, account: OnceLock::new(), charge: Arc::new(charge) }
+    pub fn new(receiver: ReceiverMetrics) -> Self {
+        Self { receiver, account: OnceLock::new() }
     }
 
     /// Its items are known; counted once, however many pipelines it goes to.
@@ -80,108 +213,8 @@ impl Request {
     }
 }
 
-/// One pipeline of the config, assembled.
-#[derive(Debug)]
-pub struct Pipeline {
-    name: String,
-    signal: Signal,
-    steps: Vec<Step>,
-    exporters: Vec<Arc<Exporter>>,
-    workers: Workers,
-    runtime: tokio::runtime::Handle,
-    metrics: PipelineMetrics,
-    all_metrics: Arc<Metrics>,
-    /// Requests (parts) inside: submitted and neither handed over nor answered.
-    open_parts: AtomicU32,
-}
-
-/// A step of a pipeline. Neighbouring stages are one step: the bytes are indexed and spliced once for all of them.
-#[derive(Debug)]
-enum Step {
-    /// Indices into [`stages::Stages`].
-    Guests(Vec<usize>),
-    Merge(Merger),
-}
-
-impl Pipeline {
-    /// The name in the config.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The signal of its items.
-    pub fn signal(&self) -> Signal {
-        self.signal
-    }
-
-    /// Sends parts through the steps from number `from` on.
-    fn advance(self: &Arc<Self>, parts: Vec<Part>, from: usize) {
-        if parts.is_empty() {
-            return;
-        }
-        match self.steps.get(from) {
-            Some(Step::Guests(_)) => {
-                if let Err(job) = self.workers.submit(Job { pipeline: Arc::clone(self), step: from, parts }) {
-                    self.refuse(job.parts, "workers", "queue_full", Some(RETRY_AFTER_FULL), "all workers are busy");
-                }
-            }
-            Some(Step::Merge(merger)) => merger.add(self, from, parts),
-            None => self.hand_over(parts),
-        }
-    }
-
-    /// True where the first thing that happens to a request is a guest call, so that indexing is left to the worker.
-    fn starts_with_guests(&self) -> bool {
-        matches!(self.steps.first(), Some(Step::Guests(_)))
-    }
-
-    /// Parts entered: counted once their items are known.
-    fn entered(&self, account: u64) {
-        self.metrics.accepted.inc_by(account);
-        self.metrics.held.inc_by(signed(account));
-    }
-
-    /// Items left the pipeline otherwise than to exporters.
-    fn left(&self, account: u64) {
-        self.metrics.held.dec_by(signed(account));
-    }
-
-    fn opened(&self, parts: usize) {
-        self.open_parts.fetch_add(u32::try_from(parts).unwrap_or(u32::MAX), Ordering::Relaxed);
-    }
-
-    /// Parts are no longer inside; a merger that waited for them may now hold all that is.
-    fn closed(self: &Arc<Self>, parts: usize) {
-        self.open_parts.fetch_sub(u32::try_from(parts).unwrap_or(u32::MAX), Ordering::Relaxed);
-        for (number, step) in self.steps.iter().enumerate() {
-            if let Step::Merge(merger) = step {
-                merger.flush_if_complete(self, number);
-            }
-        }
-    }
-
-    fn open_parts(&self) -> usize {
-        self.open_parts.load(Ordering::Relaxed) as usize
-    }
-
-    /// Tells senders to come back later, and counts.
-    fn refuse(
-        self: &Arc<Self>,
-        parts: Vec<Part>,
-        stage: &str,
-        reason: &'static str,
-        after: Option<Duration>,
-        message: &str,
-    ) {
-        let account: u64 = parts.iter().map(|part| part.account).sum();
-        self.all_metrics.dropped(&self.name, self.signal, stage, "", reason, false).inc_by(account);
-        self.left(account);
-        let count = parts.len();
-        for part in parts {
-            part.ack.settle(Outcome::Retry { after, message: message.to_owned() });
-        }
-        self.closed(count);
-    }
+fn retry(after: Duration, message: impl Into<String>) -> Outcome {
+    Outcome::Retry { after: Some(after), message: message.into() }
 }
 
 fn signed(count: u64) -> i64 {

@@ -1,17 +1,24 @@
 //! The serving generation of every stage, published as one snapshot.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::Sender;
 
+use crate::observe::throttle::Throttle;
 use crate::pipeline::stage::Generation;
+
+/// Between two log lines on faults of a stage.
+const FAULT_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Which generation of each stage serves. A batch loads it once, so it never sees two versions of a file.
 #[derive(Debug)]
 pub struct Stages {
     serving: ArcSwap<Snapshot>,
     workers: Mutex<Vec<Sender<()>>>,
+    /// Of each stage: a guest that faults at every call must not flood the log.
+    fault_lines: Vec<Throttle>,
 }
 
 /// Serving generations, by stage index.
@@ -20,7 +27,8 @@ pub type Snapshot = Vec<Arc<dyn Generation>>;
 impl Stages {
     /// Serves these first generations.
     pub fn new(first: Snapshot) -> Arc<Self> {
-        Arc::new(Self { serving: ArcSwap::from_pointee(first), workers: Mutex::default() })
+        let fault_lines = first.iter().map(|_| Throttle::new(FAULT_LOG_INTERVAL)).collect();
+        Arc::new(Self { serving: ArcSwap::from_pointee(first), workers: Mutex::default(), fault_lines })
     }
 
     /// What serves now.
@@ -47,6 +55,11 @@ impl Stages {
             // A worker that has a wake-up waiting needs no second one.
             let _already_told = worker.try_send(());
         }
+    }
+
+    /// Whether a fault of this stage is to be logged now, and how many were not since the last line.
+    pub fn fault_line(&self, index: usize) -> Option<u64> {
+        self.fault_lines.get(index)?.admit()
     }
 
     /// Has a worker woken at each commit.

@@ -1,21 +1,43 @@
 //! Worker threads: they own the guest instances, and nothing else runs guest code.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 
+use crate::ack::Outcome;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::judge::Bench;
 use crate::pipeline::stages::Stages;
 use crate::pipeline::{Part, Pipeline, Step};
 
-/// Requests that may wait for a worker; more are told to retry.
+/// Requests that may wait for a worker; more are told to retry. Their bytes are charged to the budget, so this bounds the wait.
 const JOBS_MAX: usize = 1024;
 /// Small requests that wait together are judged in one call, up to this many bytes and parts.
 const TOGETHER_BYTES_MAX: usize = 256 * 1024;
 const TOGETHER_PARTS_MAX: usize = 256;
+/// Wasm stacks are 512 KiB; host functions get the rest.
+const STACK_BYTES: usize = 4 << 20;
+
+/// The worker threads. Dropped, they finish what waits and end.
+#[derive(Debug)]
+pub struct Workers {
+    way: Way,
+    threads: Vec<JoinHandle<()>>,
+    is_late: Arc<AtomicBool>,
+    /// Nothing is ever sent: workers notice when it is gone.
+    serving: Sender<Infallible>,
+}
+
+/// The way to the worker threads.
+#[derive(Clone, Debug)]
+pub struct Way {
+    jobs: Sender<Job>,
+}
 
 /// Parts to be judged by one step of a pipeline.
 pub struct Job {
@@ -27,40 +49,67 @@ pub struct Job {
     pub parts: Vec<Part>,
 }
 
-/// The way to the worker threads.
-#[derive(Clone, Debug)]
-pub struct Workers {
-    jobs: Sender<Job>,
-}
-
-impl fmt::Debug for Job {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job").field("step", &self.step).field("parts", &self.parts.len()).finish_non_exhaustive()
-    }
+/// What one thread has.
+struct Worker {
+    bench: Bench,
+    jobs: Receiver<Job>,
+    /// Taken from the queue, but to be judged by itself.
+    next: Option<Job>,
+    /// Hears of commits.
+    woken: Receiver<()>,
+    serving: Receiver<Infallible>,
+    is_late: Arc<AtomicBool>,
 }
 
 impl Workers {
-    /// Starts `count` threads; they end when the last `Workers` is gone and the queue is empty.
-    pub fn start(
-        count: usize,
-        stages: &Arc<Stages>,
-        metrics: &Arc<Metrics>,
-    ) -> std::io::Result<(Workers, Vec<JoinHandle<()>>)> {
-        let (sender, receiver) = bounded(JOBS_MAX);
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// If a thread cannot be started; the others end then.
+    pub fn start(count: usize, stages: &Arc<Stages>, metrics: &Arc<Metrics>) -> std::io::Result<Workers> {
+        let (jobs, waiting) = bounded(JOBS_MAX);
+        let (serving, still_serving) = bounded(0);
+        let is_late = Arc::new(AtomicBool::new(false));
         let threads = (0..count)
             .map(|number| {
                 let (wake, woken) = bounded(1);
                 stages.subscribe(wake);
-                let bench = Bench::new(Arc::clone(stages), Arc::clone(metrics));
-                let jobs = receiver.clone();
-                // Wasm stacks are 512 KiB; host functions get the rest.
-                let thread = std::thread::Builder::new().name(format!("guest-{number}")).stack_size(4 << 20);
-                thread.spawn(move || work(bench, &jobs, &woken))
+                let mut worker = Worker {
+                    bench: Bench::new(Arc::clone(stages), Arc::clone(metrics)),
+                    jobs: waiting.clone(),
+                    next: None,
+                    woken,
+                    serving: still_serving.clone(),
+                    is_late: Arc::clone(&is_late),
+                };
+                let thread = std::thread::Builder::new().name(format!("guest-{number}")).stack_size(STACK_BYTES);
+                thread.spawn(move || worker.work())
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok((Workers { jobs: sender }, threads))
+        Ok(Workers { way: Way { jobs }, threads, is_late, serving })
     }
 
+    /// How jobs get to them.
+    pub fn way(&self) -> Way {
+        self.way.clone()
+    }
+
+    /// Has what waits finished, until `late` is true: then the rest is told to retry. Blocks until all threads have ended.
+    pub fn finish(self) {
+        drop(self.serving);
+        for thread in self.threads {
+            // A worker contains panics; one that could not has nothing left to finish.
+            let _panicked = thread.join();
+        }
+    }
+
+    /// Set to true when there is no more time: what still waits is told to retry.
+    pub fn late(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_late)
+    }
+}
+
+impl Way {
     /// Hands a job to whichever worker is free; the job comes back if too many wait.
     pub fn submit(&self, job: Job) -> Result<(), Job> {
         self.jobs.try_send(job).map_err(|error| match error {
@@ -69,45 +118,68 @@ impl Workers {
     }
 }
 
-fn work(mut bench: Bench, jobs: &Receiver<Job>, woken: &Receiver<()>) {
-    let mut next = None;
-    loop {
-        let job = match next.take() {
-            Some(job) => job,
-            None => select! {
-                recv(jobs) -> job => match job {
-                    Ok(job) => job,
-                    Err(_) => return,
-                },
-                recv(woken) -> _ => {
-                    bench.let_go_of_replaced();
-                    continue;
-                }
-            },
+impl Worker {
+    fn work(&mut self) {
+        while let Some(job) = self.next_job() {
+            // Judging contains its own panics; this is for everything else, so that a defect never costs a thread. Parts that were
+            // under way are answered by their acks.
+            if catch_unwind(AssertUnwindSafe(|| self.handle(job))).is_err() {
+                tracing::error!("an internal error on a worker thread: its requests are told to retry");
+            }
+        }
+    }
+
+    /// Waits for a job; None once nothing serves any more and nothing waits.
+    fn next_job(&mut self) -> Option<Job> {
+        loop {
+            // However busy: the instances of a replaced generation go at the next batch boundary.
+            if self.woken.try_recv().is_ok() {
+                self.bench.let_go_of_replaced();
+            }
+            if let Some(job) = self.next.take() {
+                return Some(job);
+            }
+            select! {
+                recv(self.jobs) -> job => return job.ok(),
+                recv(self.serving) -> _ => return self.jobs.try_recv().ok(),
+                recv(self.woken) -> _ => self.bench.let_go_of_replaced(),
+            }
+        }
+    }
+
+    fn handle(&mut self, job: Job) {
+        let Job { pipeline, step, parts } = self.gather(job);
+        let Some(Step::Guests(stages)) = pipeline.steps.get(step) else { return };
+        let left = if self.is_late.load(Ordering::Relaxed) {
+            let stopping = Outcome::Retry { after: None, message: "the engine is stopping".to_owned() };
+            pipeline.refuse(parts, "workers", "shutdown", &stopping);
+            Vec::new()
+        } else {
+            self.bench.judge(&pipeline, step == 0, stages, parts)
         };
-        let (job, other) = gather(job, jobs);
-        next = other;
-        let Some(Step::Guests(stages)) = job.pipeline.steps.get(job.step) else { continue };
-        let pipeline = Arc::clone(&job.pipeline);
-        let left = bench.judge(&pipeline, job.step == 0, stages, job.parts);
-        pipeline.advance(left, job.step + 1);
+        pipeline.advance(left, step + 1);
+    }
+
+    /// Adds what waits for the same step, while it is small. A job for another step is the next one.
+    fn gather(&mut self, mut job: Job) -> Job {
+        let bytes = |job: &Job| job.parts.iter().map(|part| part.body.len()).sum::<usize>();
+        let mut room = TOGETHER_BYTES_MAX.saturating_sub(bytes(&job));
+        while room > 0 && job.parts.len() < TOGETHER_PARTS_MAX {
+            let Ok(more) = self.jobs.try_recv() else { break };
+            let more_bytes = bytes(&more);
+            if !Arc::ptr_eq(&more.pipeline, &job.pipeline) || more.step != job.step || more_bytes > room {
+                self.next = Some(more);
+                break;
+            }
+            room -= more_bytes;
+            job.parts.extend(more.parts);
+        }
+        job
     }
 }
 
-/// Adds what waits for the same step, while it is small. A job for another step comes back as the next one.
-fn gather(mut job: Job, jobs: &Receiver<Job>) -> (Job, Option<Job>) {
-    let mut bytes: usize = job.parts.iter().map(|part| part.body.len()).sum();
-    while bytes < TOGETHER_BYTES_MAX && job.parts.len() < TOGETHER_PARTS_MAX {
-        let Ok(more) = jobs.try_recv() else { break };
-        let more_bytes: usize = more.parts.iter().map(|part| part.body.len()).sum();
-        if !Arc::ptr_eq(&more.pipeline, &job.pipeline)
-            || more.step != job.step
-            || bytes + more_bytes > TOGETHER_BYTES_MAX
-        {
-            return (job, Some(more));
-        }
-        bytes += more_bytes;
-        job.parts.extend(more.parts);
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("step", &self.step).field("parts", &self.parts.len()).finish_non_exhaustive()
     }
-    (job, None)
 }

@@ -30,6 +30,7 @@ const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// Large frames save copies: a message in one frame is kept as it came.
 const FRAME_BYTES_MAX: u32 = 1 << 20;
+/// Requests of a connection at a time, where the file does not say.
 const STREAMS_MAX: u32 = 1_000;
 const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 /// Rapid resets (CVE-2023-44487, RUSTSEC-2024-0003): beyond these the connection is closed.
@@ -153,7 +154,9 @@ impl Server {
             ))
         };
         let speak = match &self.protocol {
-            Protocol::Grpc(config) => speak_grpc(requests("grpc", config.message_bytes_max)),
+            Protocol::Grpc(config) => {
+                speak_grpc(requests("grpc", config.message_bytes_max), config.streams_max.unwrap_or(STREAMS_MAX))
+            }
             Protocol::Http(config) => speak_http(requests("http", config.body_bytes_max), Cors::new(config)),
         };
         let (stop, stopped) = watch::channel(false);
@@ -200,7 +203,7 @@ fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, local))
 }
 
-fn speak_grpc(requests: Arc<Requests>) -> Speak {
+fn speak_grpc(requests: Arc<Requests>, streams_max: u32) -> Speak {
     let limits = &requests.limits;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -208,7 +211,7 @@ fn speak_grpc(requests: Arc<Requests>) -> Speak {
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(streams_max)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .max_local_error_reset_streams(LOCAL_RESETS_MAX)

@@ -19,7 +19,7 @@ use crate::config::model::{Component, OnFault, StageLimits};
 use crate::pipeline::stage::{Fault, FaultKind, Generation, Instance};
 
 /// What a generation is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct GenerationSpec {
     /// The stage's name as in the config.
     pub stage: String,
@@ -165,6 +165,17 @@ impl ConfigureError {
             ConfigureError::Rejected(_) => Fault { kind: FaultKind::ReturnedError, message },
             ConfigureError::Differs => Fault { kind: FaultKind::BadOutput, message },
         }
+    }
+}
+
+/// Without `config`, which may hold secrets.
+impl fmt::Debug for GenerationSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GenerationSpec")
+            .field("stage", &self.stage)
+            .field("number", &self.number)
+            .field("component", &self.component)
+            .finish_non_exhaustive()
     }
 }
 

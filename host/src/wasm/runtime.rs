@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use bytes::Bytes;
 use tracing::warn;
 use wasmtime::Engine;
 
@@ -101,12 +102,12 @@ impl Runtime {
         match component {
             Component::File { path, .. } => Ok(Source::of_file(path, read_file(path)?)),
             Component::Uploaded(wasm) => {
-                Ok(Source { name: "the uploaded component".to_owned(), wasm: wasm.to_vec().into(), artifact: &[] })
+                Ok(Source { name: "the uploaded component".to_owned(), wasm: wasm.clone(), artifact: &[] })
             }
             Component::Bundled(name) => match self.bundled.iter().find(|bundled| bundled.name == name) {
                 Some(bundled) => Ok(Source {
                     name: format!("the component of `{name}`"),
-                    wasm: bundled.wasm.into(),
+                    wasm: Bytes::from_static(bundled.wasm),
                     artifact: bundled.artifact,
                 }),
                 None => Err(LoadError::NotBundled {
@@ -136,7 +137,7 @@ impl Runtime {
 /// A component's bytes.
 struct Source {
     name: String,
-    wasm: std::borrow::Cow<'static, [u8]>,
+    wasm: Bytes,
     artifact: &'static [u8],
 }
 
