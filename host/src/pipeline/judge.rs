@@ -1,4 +1,8 @@
 //! Judging: a batch is indexed once, shown to each stage in slices, and spliced once.
+//!
+//! A request that is not valid protobuf is refused for good, as the Collector does, and whatever a stage's `on_fault` says: to judge
+//! its unreadable items as if they had no fields would be wrong, to pass them on would be somebody else's error. Where nobody looks,
+//! in fields that no stage reads, it is not noticed and goes on as it came.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +12,7 @@ use crate::ack::Outcome;
 use crate::batch::{Batch, Drops};
 use crate::config::model::OnFault;
 use crate::observe::metrics::{Counter, Metrics, StageMetrics};
-use crate::pipeline::stage::{Effects, Fault, Generation, Instance};
+use crate::pipeline::stage::{Effects, Fault, FaultKind, Generation, Instance};
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::pipeline::{Part, Pipeline};
 
@@ -42,9 +46,12 @@ struct Ledger {
     passed: Vec<(usize, u64)>,
 }
 
-/// A stage that must not be passed did not judge the batch.
-struct Rejected {
-    stage: String,
+/// The batch as a whole cannot go on.
+enum Rejected {
+    /// A stage that must not be passed did not judge it.
+    Unjudged { stage: String },
+    /// A stage came across something unreadable.
+    Malformed { stage: String, message: String },
 }
 
 impl Bench {
@@ -110,7 +117,11 @@ impl Bench {
                 self.count(pipeline, &snapshot, &ledger);
                 splice(pipeline, batch, parts)
             }
-            Err(Rejected { stage }) => {
+            Err(Rejected::Malformed { stage, message }) => {
+                pipeline.turn_away(parts, &stage, "malformed", &Outcome::Refused { message });
+                Vec::new()
+            }
+            Err(Rejected::Unjudged { stage }) => {
                 let message = format!("stage \"{stage}\" could not judge the request");
                 pipeline.refuse(parts, &stage, "fault", Some(RETRY_AFTER_FAULT), &message);
                 Vec::new()
@@ -138,8 +149,13 @@ impl Bench {
                 batch = same;
                 match (result, generation.on_fault()) {
                     (Ok(wanted), _) => effects.push((slice, wanted)),
+                    (Err(Fault { kind: FaultKind::Malformed, message }), _) => {
+                        return Err(Rejected::Malformed { stage: generation.stage().to_owned(), message });
+                    }
                     (Err(_), OnFault::Pass) => ledger.passed.push((index, batch.account_of(slice))),
-                    (Err(_), OnFault::Reject) => return Err(Rejected { stage: generation.stage().to_owned() }),
+                    (Err(_), OnFault::Reject) => {
+                        return Err(Rejected::Unjudged { stage: generation.stage().to_owned() });
+                    }
                 }
             }
             batch = apply(batch, index, effects, ledger);
@@ -172,6 +188,12 @@ impl Bench {
             Ok(_) if instance.wants_recycling() => seat.set_memory(0),
             Ok(_) => {
                 seat.set_memory(instance.memory_bytes());
+                seat.instance = Some(instance);
+            }
+            // The sender's doing, and it is told.
+            Err(fault) if fault.kind == FaultKind::Malformed && !instance.wants_recycling() => {
+                seat.metrics.fault(fault.kind.as_str());
+                tracing::debug!(stage = generation.stage(), %fault, "a request is refused");
                 seat.instance = Some(instance);
             }
             Err(fault) => {

@@ -173,12 +173,17 @@ impl Pipeline {
         after: Option<Duration>,
         message: &str,
     ) {
+        self.turn_away(parts, stage, reason, &Outcome::Retry { after, message: message.to_owned() });
+    }
+
+    /// Answers senders whose items are not taken over, and counts.
+    fn turn_away(self: &Arc<Self>, parts: Vec<Part>, stage: &str, reason: &'static str, answer: &Outcome) {
         let account: u64 = parts.iter().map(|part| part.account).sum();
         self.all_metrics.dropped(&self.name, self.signal, stage, "", reason, false).inc_by(account);
         self.left(account);
         let count = parts.len();
         for part in parts {
-            part.ack.settle(Outcome::Retry { after, message: message.to_owned() });
+            part.ack.settle(answer.clone());
         }
         self.closed(count);
     }

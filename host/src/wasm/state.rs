@@ -105,9 +105,9 @@ impl State {
     }
 
     /// Gives the batch back.
-    pub(super) fn end_call(&mut self) -> Option<(Batch, Effects)> {
+    pub(super) fn end_call(&mut self) -> Option<Call> {
         self.columns.end_call();
-        self.call.take().map(|call| (call.batch, call.effects))
+        self.call.take()
     }
 
     /// Counts a host call, with the bytes that the guest passed in it.
