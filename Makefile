@@ -1,8 +1,8 @@
 # `make run` and `make test` are each enough by themselves on a fresh machine; see README.md.
 
 CARGO_BUILD := .ci/progress cargo build --release --locked
-GUESTS      := filter misbehaving
-PYTHON      := target/venv/bin/python
+GUESTS      := filter misbehaving drop-health-checks
+PYTHON      := target/venv/ready
 
 .PHONY: run build test check soak bench guests bundled lint doc clean
 
@@ -51,10 +51,8 @@ CORE_MODULES := $(GUESTS:%=target/guests/core/%.wasm)
 $(CORE_MODULES) &: $(GUEST_SOURCES) guests/toolchain.sh
 	.ci/progress guests/toolchain.sh $(GUESTS)
 
-$(PYTHON): tests/python/requirements.txt
-	python3 -m venv target/venv
-	$(PYTHON) -m pip install --quiet --requirement tests/python/requirements.txt
-	@touch $@
+$(PYTHON): tests/python/requirements.txt tests/python/venv.sh
+	.ci/progress tests/python/venv.sh
 
 clean:
 	cargo clean

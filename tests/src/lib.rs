@@ -3,6 +3,8 @@
 //! They know OTLP and the engine's public surfaces, nothing of its inside: the walker in [`scan`] is their own, so that
 //! the engine's reading of the bytes is judged by another's.
 
+#![warn(clippy::unwrap_used, clippy::expect_used)]
+
 pub mod account;
 pub mod client;
 pub mod command;

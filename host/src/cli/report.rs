@@ -45,7 +45,7 @@ pub fn started(
 pub fn start_error(loaded: &Loaded, error: &StartError) -> String {
     if let StartError::Stage { stage, source } = error {
         let problem = stages::problem(loaded, stage, source);
-        return loaded.report.clone().extend([problem]).to_string();
+        return loaded.report.clone().only(problem).to_string();
     }
     let (code, help) = match error {
         StartError::Bind(_) | StartError::BindOwn { .. } => {

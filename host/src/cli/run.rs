@@ -80,6 +80,10 @@ async fn serve(args: &RunArgs, bundled: &'static [Bundled], loaded: Loaded) -> a
         if !reload {
             break;
         }
+        // Before it is read: what is written while it is read is a change.
+        if let Some(watch) = &mut watch {
+            watch.seen_now();
+        }
         let now = reload_from_file(&control, &args.config).await;
         if let (Some(watch), Some(config)) = (&mut watch, now) {
             watch.follow(watched_files(&args.config, &config));

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::config::model::{Component, Config, Stage};
-use crate::config::{self, Change};
+use crate::config::{self, Change, Diff};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::stage::Generation;
 use crate::pipeline::stages::{Snapshot, Stages};
@@ -157,22 +157,7 @@ impl Control {
         if !diff.is_live() {
             return Err(SwapError::OtherChanges { what: diff.others.iter().map(place).collect::<Vec<_>>().join(", ") });
         }
-        let served = self.stages.snapshot();
-        let mut wanted = Vec::new();
-        for stage in &next.stages {
-            let Some(index) = self.stages.position(&stage.name) else { continue };
-            let rebuilt = match &stage.component {
-                Component::File { path, .. } => {
-                    let digest = wasm::digest_of_file(path);
-                    served.get(index).is_some_and(|old| digest.is_some_and(|digest| digest != old.digest()))
-                }
-                Component::Bundled(_) | Component::Uploaded(_) => false,
-            };
-            let drifted = state.serving.get(index).is_some_and(|serving| !same_identity(serving, stage));
-            if diff.stages.iter().any(|change| change.name == stage.name) || (rebuilt && !drifted) {
-                wanted.push((index, stage.clone()));
-            }
-        }
+        let wanted = self.wanted(&state, &next, &diff);
         let swapped = self.swap_all(&mut state, wanted).await?;
         state.file = next;
         Ok(swapped)
@@ -204,6 +189,28 @@ impl Control {
     pub fn serving(&self) -> Vec<(String, Version)> {
         let version = |generation: &Arc<dyn Generation>| (generation.stage().to_owned(), version(generation.as_ref()));
         self.stages.snapshot().iter().map(version).collect()
+    }
+
+    /// Stages that the file wants otherwise than they serve. The snapshot must not outlive this: whoever holds it keeps the old
+    /// generations from ending.
+    fn wanted(&self, state: &State, next: &Config, diff: &Diff) -> Vec<(usize, Stage)> {
+        let served = self.stages.snapshot();
+        let mut wanted = Vec::new();
+        for stage in &next.stages {
+            let Some(index) = self.stages.position(&stage.name) else { continue };
+            let rebuilt = match &stage.component {
+                Component::File { path, .. } => {
+                    let digest = wasm::digest_of_file(path);
+                    served.get(index).is_some_and(|old| digest.is_some_and(|digest| digest != old.digest()))
+                }
+                Component::Bundled(_) | Component::Uploaded(_) => false,
+            };
+            let drifted = state.serving.get(index).is_some_and(|serving| !same_identity(serving, stage));
+            if diff.stages.iter().any(|change| change.name == stage.name) || (rebuilt && !drifted) {
+                wanted.push((index, stage.clone()));
+            }
+        }
+        wanted
     }
 
     async fn swap_all(&self, state: &mut State, wanted: Vec<(usize, Stage)>) -> Result<Vec<Swapped>, SwapError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ack::{Ack, Outcome};
+use crate::ack::Outcome;
 use crate::export::{self, Exporter, Parcel, Slot};
 use crate::pipeline::{Part, Pipeline, RETRY_AFTER_FULL};
 
@@ -69,13 +69,17 @@ impl Pipeline {
     fn push(self: &Arc<Self>, places: Vec<Place>, parts: Vec<Part>) {
         let account: u64 = parts.iter().map(|part| part.account).sum();
         let count = parts.len();
-        self.metrics.handed_over.inc_by(account);
-        self.left(account);
         let waits = self.exporters.iter().filter(|exporter| exporter.waits_for_result()).count();
         let mut parcels: Vec<Parcel> =
             self.exporters.iter().map(|_| Parcel { signal: self.signal, parts: Vec::new() }).collect();
+        let mut kept = Vec::new();
         for part in parts {
-            let mut acks = acks(part.ack, waits).into_iter();
+            let mut acks = if waits == 0 {
+                kept.push(part.ack);
+                Vec::new().into_iter()
+            } else {
+                part.ack.into_copies(waits).into_iter()
+            };
             for (parcel, exporter) in parcels.iter_mut().zip(&self.exporters) {
                 let ack = if exporter.waits_for_result() { acks.next() } else { None };
                 let (bytes, charge) = (part.body.clone(), Arc::clone(&part.request.charge));
@@ -88,15 +92,12 @@ impl Pipeline {
                 Place::Skipped => exporter.skip(parcel),
             }
         }
+        self.metrics.handed_over.inc_by(account);
+        self.left(account);
+        // With no exporter that answers for the parts, being in the queues is the answer.
+        for ack in kept {
+            ack.settle(Outcome::ACCEPTED);
+        }
         self.closed(count);
     }
-}
-
-/// One promise for each exporter that answers for the part; with none, being in the queues is the answer.
-fn acks(ack: Ack, waits: usize) -> Vec<Ack> {
-    if waits == 0 {
-        ack.settle(Outcome::ACCEPTED);
-        return Vec::new();
-    }
-    ack.into_copies(waits)
 }
