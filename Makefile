@@ -28,6 +28,10 @@ lint: bundled
 doc: bundled
 	RUSTDOCFLAGS="-D warnings" .ci/progress cargo doc --release --locked --workspace --no-deps
 
+## The long runs: twenty million items of each signal, thousands of swaps.
+soak: build guests
+	SLUICEBOX_SOAK=20 .ci/progress cargo test --release --locked -p sluicebox-tests --test exact_million --test swap
+
 ## The benchmark: CPU per span beside a bare byte-forwarding proxy.
 bench: build
 	$(CARGO_BUILD) -p sluicebox-tests --bins

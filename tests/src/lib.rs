@@ -14,3 +14,8 @@ pub mod generate;
 pub mod scan;
 pub mod seen;
 pub mod sink;
+
+/// How many times longer than usual a test runs: `SLUICEBOX_SOAK`, 1 unless `make soak` sets it.
+pub fn soak_factor() -> u64 {
+    std::env::var("SLUICEBOX_SOAK").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
