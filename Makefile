@@ -1,8 +1,8 @@
 # `make run` and `make test` are each enough by themselves on a fresh machine; see README.md.
 
 CARGO_BUILD := .ci/progress cargo build --release --locked
-GUESTS      := filter misbehaving
-PYTHON      := target/venv/bin/python
+GUESTS      := filter misbehaving drop-health-checks
+PYTHON      := target/venv/ready
 
 .PHONY: run build test check soak bench guests bundled lint doc clean
 
@@ -28,6 +28,10 @@ lint: bundled
 doc: bundled
 	RUSTDOCFLAGS="-D warnings" .ci/progress cargo doc --release --locked --workspace --no-deps
 
+## The long runs: twenty million items of each signal, thousands of swaps.
+soak: build guests
+	SLUICEBOX_SOAK=20 .ci/progress cargo test --release --locked -p sluicebox-tests --test exact_million --test swap
+
 ## The benchmark: CPU per span beside a bare byte-forwarding proxy.
 bench: build
 	$(CARGO_BUILD) -p sluicebox-tests --bins
@@ -51,10 +55,8 @@ CORE_MODULES := $(GUESTS:%=target/guests/core/%.wasm)
 $(CORE_MODULES) &: $(GUEST_SOURCES) guests/toolchain.sh
 	.ci/progress guests/toolchain.sh $(GUESTS)
 
-$(PYTHON): tests/python/requirements.txt
-	python3 -m venv target/venv
-	$(PYTHON) -m pip install --quiet --requirement tests/python/requirements.txt
-	@touch $@
+$(PYTHON): tests/python/requirements.txt tests/python/venv.sh
+	.ci/progress tests/python/venv.sh
 
 clean:
 	cargo clean

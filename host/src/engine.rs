@@ -112,7 +112,7 @@ impl Engine {
         };
         let runtime = Arc::new(Runtime::new(options).map_err(StartError::Runtime)?);
         let stages = Stages::new(first_generations(&runtime, &config, workers).await?);
-        let exporters = start_exporters(&config, &metrics)?;
+        let exporters = start_exporters(&config, limit.queue_bytes(config.exporters.len()), &metrics)?;
         let assembly = assemble(&config, &stages, &exporters, workers, &metrics).map_err(StartError::Worker)?;
         let control = Control::new(runtime, config, stages, workers, Arc::clone(&metrics));
 
@@ -172,7 +172,7 @@ fn bind_receivers(config: &Config) -> Result<Vec<(usize, Server)>, StartError> {
     Ok(servers)
 }
 
-fn start_exporters(config: &Config, metrics: &Metrics) -> Result<Vec<Arc<Exporter>>, StartError> {
+fn start_exporters(config: &Config, bytes_max: u64, metrics: &Metrics) -> Result<Vec<Arc<Exporter>>, StartError> {
     let stdout: export::Writer = Arc::new(Mutex::new(std::io::stdout()));
     config
         .exporters
@@ -180,7 +180,7 @@ fn start_exporters(config: &Config, metrics: &Metrics) -> Result<Vec<Arc<Exporte
         .map(|exporter| {
             let destination = export::destination(&exporter.kind, Arc::clone(&stdout))
                 .map_err(|source| StartError::Exporter { exporter: exporter.name.clone(), source })?;
-            Ok(Arc::new(Exporter::start(exporter, destination, metrics)))
+            Ok(Arc::new(Exporter::start(exporter, destination, metrics).with_bytes_max(bytes_max)))
         })
         .collect()
 }

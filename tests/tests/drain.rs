@@ -56,8 +56,7 @@ async fn a_stop_under_traffic_loses_nothing_acknowledged() {
         let mut engine = Engine::start(&config.text()).await.unwrap();
         let workload = workload();
         let (address, load) = (engine.addresses.grpc, Arc::clone(&workload));
-        // Without an engine the first tries fail quickly, and the rest of the run is short.
-        let plan = Plan { tries: 1, rate: Some(2000.0), ..Plan::grpc(3000) };
+        let plan = Plan { tries: 1, rate: Some(1000.0), ..Plan::grpc(2000) };
         let sending = tokio::spawn(async move { client::run(address, &load, 1, plan).await });
         assert!(sink.wait_for(Signal::Traces, 1, 300 * ITEMS, BOUND).await >= 300 * ITEMS);
         engine.process.signal(UnixSignal::TERM);

@@ -15,9 +15,11 @@ use sluicebox_tests::engine::Engine;
 use sluicebox_tests::generate::{Shape, Workload};
 use sluicebox_tests::seen::Seen;
 use sluicebox_tests::sink::{Behaviour, Sink};
+use sluicebox_tests::soak_factor;
 
 const STAGE: &str = "filter/ring";
 const RINGS: [&str; 2] = ["blue", "green"];
+/// Swaps, unless a soak asks for more.
 const SWAPS: u64 = 200;
 const BOUND: Duration = Duration::from_secs(30);
 
@@ -160,10 +162,11 @@ async fn swap_under_load_loses_nothing() {
     let full = Plan { time: Duration::from_millis(700), ..Plan::grpc(u64::MAX) };
     let full = client::run(engine.addresses.grpc, &small.workload, 3, full).await.unwrap();
     assert_eq!(full.first_failure(), None);
-    let rate = (full.accepted() as f64 / full.elapsed.as_secs_f64() / 4.0).clamp(20.0, 300.0);
+    let rate = (full.accepted() as f64 / full.elapsed.as_secs_f64() / 4.0).clamp(20.0, 2000.0);
 
     let loads = (Load::start(&engine, &small, rate).await, Load::start(&engine, &large, 10.0).await);
-    for number in 1..=SWAPS {
+    let swaps = SWAPS * soak_factor();
+    for number in 1..=swaps {
         swap(&mut engine, &sink, number, RINGS[(number % 2) as usize]).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -180,10 +183,10 @@ async fn swap_under_load_loses_nothing() {
         assert!(judged.iter().all(|n| *n > 0), "both rules judged some of {sent} requests: {judged:?}");
     }
     let of_stage = |name: &str, stage| metrics.sum(name, &[("stage", stage)]);
-    assert_eq!(of_stage("stage_generation", STAGE), SWAPS + 1);
+    assert_eq!(of_stage("stage_generation", STAGE), swaps + 1);
     assert_eq!(of_stage("stage_generations_live", STAGE), 1);
     assert_eq!(of_stage("stage_generation", "filter/other"), 1);
-    assert_eq!(metrics.sum("stage_swaps", &[("stage", STAGE), ("result", "committed")]), SWAPS);
+    assert_eq!(metrics.sum("stage_swaps", &[("stage", STAGE), ("result", "committed")]), swaps);
     assert_eq!(metrics.sum("stage_faults", &[]), 0);
     let everything = small.workload.items_per_request() * (sent.0 + full.accepted()) + 5000 * sent.1;
     assert_eq!(metrics.sum("receiver_accepted_items", &[]), everything);

@@ -139,3 +139,33 @@ async fn a_rebuilt_component_is_followed() {
     let metrics = engine.metrics().await.unwrap();
     assert_eq!(metrics.sum("stage_swaps", &[("stage", "wasm/mine")]), 1);
 }
+
+/// wash#3180: to read the watched files is no reason to read them again.
+#[tokio::test(flavor = "multi_thread")]
+async fn watcher_does_not_loop() {
+    let sink = Sink::start(Behaviour::default()).await.unwrap();
+    let engine = Engine::start_with(&config(&sink, EARLY_RULE), &["--watch"]).await.unwrap();
+    std::fs::write(engine.config_file(), engine.addresses.fill(&config(&sink, NOTHING))).unwrap();
+    until_generation(&engine, STAGE, 2).await;
+    for _ in 0..50 {
+        std::fs::write(engine.config_file(), engine.addresses.fill(&config(&sink, NOTHING))).unwrap();
+    }
+    let before = engine.process.cpu_time().unwrap();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let spent = engine.process.cpu_time().unwrap() - before;
+    assert!(spent < Duration::from_secs(1), "{spent:?} of CPU in four idle seconds");
+    assert_eq!(engine.metrics().await.unwrap().sum("stage_generation", &[("stage", STAGE)]), 2);
+}
+
+/// A file that is loaded at a signal and then set back is a change again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_set_back_after_a_signal_is_followed() {
+    let sink = Sink::start(Behaviour::default()).await.unwrap();
+    let mut engine = Engine::start_with(&config(&sink, EARLY_RULE), &["--watch"]).await.unwrap();
+    engine.rewrite(&config(&sink, NOTHING)).unwrap();
+    engine.process.signal(rustix::process::Signal::HUP);
+    until_generation(&engine, STAGE, 2).await;
+    engine.rewrite(&config(&sink, EARLY_RULE)).unwrap();
+    until_generation(&engine, STAGE, 3).await;
+    assert!(is_filtered(&engine, &sink, 1).await);
+}

@@ -15,6 +15,8 @@ struct Instance {
     behaviour: String,
     name: Field,
     body: Field,
+    /// Repeats a resource's attribute for each name.
+    pair: Field,
     rule: Rule,
     calls: Cell<u32>,
     kept: RefCell<Vec<Rows>>,
@@ -56,6 +58,7 @@ impl plugin::Guest for Misbehaving {
         let instance = Instance {
             name: Field::open(&["span.name".to_owned()])?,
             body: Field::open(&["log.body".to_owned()])?,
+            pair: Field::open(&["span.name".to_owned(), "resource.attributes[\"long\"]".to_owned()])?,
             rule: Rule::open("everything")?,
             calls: Cell::new(0),
             kept: RefCell::default(),
@@ -114,6 +117,14 @@ fn misuse_the_host(this: &Instance, batch: &Batch, behaviour: &str) -> Result<()
             let ones = vec![0xff; 100_000];
             drop_rows(batch, &batch.where_values(&this.name, &ones), &this.rule);
             drop_rows(batch, &batch.where_rows("span", &ones), &this.rule);
+        }
+        "repeated_values" => {
+            drop_rows(batch, &batch.where_values(&this.pair, &[0xff; 512]), &this.rule);
+        }
+        "repeated_rows" => {
+            let level = batch.where_rows("spanevent", &[0xff]);
+            let kept: Vec<Rows> = (0..4000).map(|_| level.not()).collect();
+            black_box(kept.len());
         }
         "unknown_level" => {
             batch.len("nonsense");

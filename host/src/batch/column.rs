@@ -1,5 +1,6 @@
 //! Columns: the different values of a field in a slice, and which row has which.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 use std::ops::Range;
 
@@ -11,6 +12,16 @@ use super::field::{Field, Path};
 use super::levels::{Level, Slice, within};
 use super::scan;
 use super::value::kind;
+
+/// What a different value takes beside its own bytes: kind, offset, and its place in the table that finds it.
+const VALUE_BYTES: u64 = 16;
+/// A row's code.
+const CODE_BYTES: u64 = 4;
+
+/// The columns would take more bytes than they may.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the fields' values take more bytes than they may")]
+pub struct TooLarge;
 
 /// The different values of a field in a slice, and which row has which.
 ///
@@ -48,6 +59,11 @@ impl Column {
         self.offsets.push(self.bytes.len() as u32);
     }
 
+    /// What it takes of what columns may take.
+    fn bytes_taken(&self) -> u64 {
+        self.bytes.len() as u64 + VALUE_BYTES * self.kinds.len() as u64 + CODE_BYTES * self.codes.len() as u64
+    }
+
     /// Kind and bytes of the value at a position; absent past the last.
     pub fn value(&self, position: u32) -> (u8, &[u8]) {
         let at = position as usize;
@@ -65,8 +81,18 @@ impl Batch {
     /// buffers are reused. Fields of another signal, and fields of events or links that were not made available by `ensure`,
     /// have no values (the latter no rows either).
     ///
+    /// A tuple repeats the values of its parts, so columns can be far larger than what they are read from: what they take is taken
+    /// from `bytes_left`, which never reaches 0. It is looked at where a column gets its rows and where it gets another value.
+    ///
     /// Returns how many messages were malformed where the scan looked: what it read of them is absent.
-    pub fn columns(&self, slice: &Slice, fields: &[&Field], out: &mut [Column]) -> u32 {
+    pub fn columns(
+        &self,
+        slice: &Slice,
+        fields: &[&Field],
+        out: &mut [Column],
+        bytes_left: &mut u64,
+    ) -> Result<u32, TooLarge> {
+        let left = Left(Cell::from_mut(bytes_left));
         let mut paths: Vec<&Path> = Vec::new();
         for path in fields.iter().flat_map(|field| field.paths()) {
             if !paths.contains(&path) {
@@ -74,14 +100,15 @@ impl Batch {
             }
         }
         let position = |path: &Path| paths.iter().position(|known| *known == path).unwrap_or_default();
-        let mut interners: Vec<Interner> = Vec::with_capacity(paths.len());
+        let mut interners: Vec<Interner<'_>> = Vec::with_capacity(paths.len());
         for path in &paths {
             // A field of this path alone lends its buffers.
             let lent = fields.iter().zip(out.iter_mut()).find(|(field, _)| matches!(field.paths(), [p] if p == *path));
             let column = lent.map(|(_, column)| std::mem::take(column)).unwrap_or_default();
-            interners.push(Interner::new(column, self.rows(slice, path.level)));
+            interners.push(Interner::new(column, self.rows(slice, path.level), left)?);
         }
         let malformed = scan::scan(self, slice, &paths, &mut interners);
+        left.check()?;
         let mut columns: Vec<Option<Column>> = interners.into_iter().map(|interner| Some(interner.column)).collect();
         // Tuples first: they need the columns that single fields take away.
         for (field, out) in fields.iter().zip(out.iter_mut()).filter(|(field, _)| field.arity() != 1) {
@@ -90,7 +117,7 @@ impl Batch {
                 .iter()
                 .filter_map(|path| Some((path.level, columns.get(position(path))?.as_ref()?)))
                 .collect();
-            self.tuples(slice, field.level(), &parts, out);
+            self.tuples(slice, field.level(), &parts, out, left)?;
         }
         for (index, field) in fields.iter().enumerate() {
             let [path] = field.paths() else { continue };
@@ -102,16 +129,26 @@ impl Batch {
             } else if let Some((before, [to, ..])) = out.split_at_mut_checked(index)
                 && let Some(column) = before.get(first)
             {
+                left.take(column.bytes_taken())?;
                 to.clone_from(column);
             }
         }
-        malformed
+        Ok(malformed)
     }
 
     /// Makes one column of several, each of its own level.
-    fn tuples(&self, slice: &Slice, level: Level, parts: &[(Level, &Column)], out: &mut Column) {
+    fn tuples(
+        &self,
+        slice: &Slice,
+        level: Level,
+        parts: &[(Level, &Column)],
+        out: &mut Column,
+        left: Left<'_>,
+    ) -> Result<(), TooLarge> {
         let rows = self.rows(slice, level) as usize;
         let arity = parts.len();
+        // The codes of the parts, and those of the tuples.
+        left.take(CODE_BYTES * rows as u64 * (arity as u64 + 1))?;
         // Row by row, the codes of the parts.
         let mut codes = vec![0; rows * arity];
         for (part, &(from, column)) in parts.iter().enumerate() {
@@ -150,9 +187,11 @@ impl Batch {
         for tuple in firsts {
             for (&code, (_, column)) in tuple.iter().zip(parts) {
                 let (kind, bytes) = column.value(code);
+                left.take(VALUE_BYTES + bytes.len() as u64)?;
                 out.push(kind, bytes);
             }
         }
+        Ok(())
     }
 
     /// Calls `set` with each row of `to` in the slice and the code of the row of `from` above it.
@@ -167,10 +206,26 @@ impl Batch {
     }
 }
 
+/// What columns may still take; 0 once they wanted more.
+#[derive(Clone, Copy, Debug)]
+struct Left<'a>(&'a Cell<u64>);
+
+impl Left<'_> {
+    fn take(self, bytes: u64) -> Result<(), TooLarge> {
+        self.0.set(self.0.get().saturating_sub(bytes));
+        self.check()
+    }
+
+    fn check(self) -> Result<(), TooLarge> {
+        if self.0.get() == 0 { Err(TooLarge) } else { Ok(()) }
+    }
+}
+
 /// Builds the column of one path: each different value gets a code.
 #[derive(Debug)]
-pub(super) struct Interner {
+pub(super) struct Interner<'a> {
     column: Column,
+    left: Left<'a>,
     table: HashTable<u32>,
     hasher: RandomState,
     /// The value before: neighbours are often the same.
@@ -179,19 +234,21 @@ pub(super) struct Interner {
     last_bytes: Range<usize>,
 }
 
-impl Interner {
-    fn new(mut column: Column, rows: u32) -> Interner {
+impl<'a> Interner<'a> {
+    fn new(mut column: Column, rows: u32, left: Left<'a>) -> Result<Interner<'a>, TooLarge> {
+        left.take(CODE_BYTES * u64::from(rows) + VALUE_BYTES)?;
         column.clear();
         column.push(kind::ABSENT, &[]);
         column.codes.resize(rows as usize, 0);
-        Interner {
+        Ok(Interner {
             column,
+            left,
             table: HashTable::new(),
             hasher: RandomState::default(),
             last: 0,
             last_kind: kind::ABSENT,
             last_bytes: 0..0,
-        }
+        })
     }
 
     /// Sets the value of a row. Text of kind string may be any bytes: what is not UTF-8 becomes kind bytes.
@@ -231,6 +288,10 @@ impl Interner {
     }
 
     fn add(&mut self, hash: u64, kind: u8, bytes: &[u8]) -> u32 {
+        // The scan goes on, but nothing is added to any column any more; `columns` returns the error when it is over.
+        if self.left.take(VALUE_BYTES + bytes.len() as u64).is_err() {
+            return 0;
+        }
         let code = self.column.kinds.len() as u32;
         self.column.push(kind, bytes);
         let (column, hasher) = (&self.column, &self.hasher);

@@ -89,6 +89,15 @@ impl Batch {
         Slice { resources, scopes, items }
     }
 
+    /// Bytes of what the slice shows: its items, and the resources and scopes that they are in.
+    pub fn bytes_of(&self, slice: &Slice) -> u64 {
+        let items = self.index.items.get(places(&slice.items)).unwrap_or_default();
+        let resources = self.index.resources.heads.get(places(&slice.resources)).unwrap_or_default();
+        let scopes = self.index.scopes.heads.get(places(&slice.scopes)).unwrap_or_default();
+        let heads = resources.iter().chain(scopes).map(|head| head.extent);
+        items.iter().copied().chain(heads).map(|extent| u64::from(extent.end - extent.start)).sum()
+    }
+
     /// Rows of `level` within the slice; 0 where the signal has no such level or it was not made available by `ensure`.
     pub fn rows(&self, slice: &Slice, level: Level) -> u32 {
         self.index.rows_of(slice, level).map_or(0, |rows| rows.end - rows.start)
@@ -161,6 +170,10 @@ fn above(from: &[u32], children: &Range<u32>) -> Range<u32> {
     let first = from.partition_point(|&start| start <= children.start) as u32;
     let end = from.partition_point(|&start| start < children.end) as u32;
     first.saturating_sub(1)..end
+}
+
+fn places(rows: &Range<u32>) -> Range<usize> {
+    rows.start as usize..rows.end as usize
 }
 
 /// The part of `rows` in `slice`, counted from the slice's first row.

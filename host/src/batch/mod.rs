@@ -31,7 +31,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use column::Column;
+pub use column::{Column, TooLarge};
 pub use drops::Drops;
 pub use field::{Field, Path, PathError};
 pub use levels::{Level, Slice};

@@ -65,7 +65,13 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn read(&self, message: &[u8], row: u32, values: &mut Values, interners: &mut [Interner]) -> Result<(), Malformed> {
+    fn read(
+        &self,
+        message: &[u8],
+        row: u32,
+        values: &mut Values,
+        interners: &mut [Interner<'_>],
+    ) -> Result<(), Malformed> {
         let mut pending = self.all;
         values.clear();
         let whole = !self.scalars.is_empty() || !self.values.is_empty();
@@ -105,7 +111,13 @@ impl<'a> Plan<'a> {
 
     /// Reads one KeyValue; returns the bits of the attributes that it is.
     #[inline(always)]
-    fn attribute(&self, message: &[u8], pending: u64, row: u32, interners: &mut [Interner]) -> Result<u64, Malformed> {
+    fn attribute(
+        &self,
+        message: &[u8],
+        pending: u64,
+        row: u32,
+        interners: &mut [Interner<'_>],
+    ) -> Result<u64, Malformed> {
         if let Some((key, value)) = KeyValue::canonical(message) {
             if self.key_lengths & length_bit(key) == 0 {
                 return Ok(0);
@@ -122,7 +134,7 @@ impl<'a> Plan<'a> {
         value: &[u8],
         pending: u64,
         row: u32,
-        interners: &mut [Interner],
+        interners: &mut [Interner<'_>],
     ) -> Result<u64, Malformed> {
         let mut found = 0;
         for (bit, wanted) in self.attributes.iter().enumerate() {
@@ -137,7 +149,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Takes back what was read of a message that turned out to be malformed.
-    fn unset(&self, row: u32, interners: &mut [Interner]) {
+    fn unset(&self, row: u32, interners: &mut [Interner<'_>]) {
         let attributes = self.attributes.iter().map(|wanted| wanted.number);
         let values = self.values.iter().map(|(.., number)| *number);
         for number in attributes.chain(values).chain(self.scalars.numbers()) {
@@ -154,7 +166,7 @@ pub(super) fn run(
     message: &[u8],
     row: u32,
     values: &mut Values,
-    interners: &mut [Interner],
+    interners: &mut [Interner<'_>],
 ) -> u32 {
     if plans.iter().all(|plan| plan.read(message, row, values, interners).is_ok()) {
         return 0;

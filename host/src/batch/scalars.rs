@@ -98,7 +98,7 @@ impl Scalars {
         message: &[u8],
         values: &Values,
         row: u32,
-        interners: &mut [Interner],
+        interners: &mut [Interner<'_>],
     ) -> Result<(), Malformed> {
         for &(scalar, number) in &self.wanted {
             if let Some(interner) = interners.get_mut(number) {

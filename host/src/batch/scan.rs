@@ -16,7 +16,7 @@ use super::value::kind;
 use super::wire::gather;
 
 /// Reads every path (of any level) of the slice into its interner; returns how many messages were malformed.
-pub(super) fn scan(batch: &Batch, slice: &Slice, paths: &[&Path], interners: &mut [Interner]) -> u32 {
+pub(super) fn scan(batch: &Batch, slice: &Slice, paths: &[&Path], interners: &mut [Interner<'_>]) -> u32 {
     let mut malformed = 0;
     for level in Level::ALL {
         let Some(rows) = batch.index.rows_of(slice, level) else { continue };
@@ -42,7 +42,7 @@ fn scan_level(
     level: Level,
     rows: Range<u32>,
     wanted: &[(usize, &Path)],
-    interners: &mut [Interner],
+    interners: &mut [Interner<'_>],
 ) -> u32 {
     let message = match (level, batch.signal) {
         (Level::Resource, _) => {
@@ -72,7 +72,13 @@ fn scan_level(
 }
 
 /// Reads the `resource` or `scope` message of envelopes.
-fn scan_heads(batch: &Batch, level: Level, rows: &Range<u32>, plans: &[Plan<'_>], interners: &mut [Interner]) -> u32 {
+fn scan_heads(
+    batch: &Batch,
+    level: Level,
+    rows: &Range<u32>,
+    plans: &[Plan<'_>],
+    interners: &mut [Interner<'_>],
+) -> u32 {
     let envelopes = match level {
         Level::Resource => &batch.index.resources,
         _ => &batch.index.scopes,
@@ -94,7 +100,7 @@ fn scan_heads(batch: &Batch, level: Level, rows: &Range<u32>, plans: &[Plan<'_>]
 }
 
 /// Reads data points, whose message depends on the metric.
-fn scan_points(batch: &Batch, rows: &Range<u32>, wanted: &[(usize, &Path)], interners: &mut [Interner]) -> u32 {
+fn scan_points(batch: &Batch, rows: &Range<u32>, wanted: &[(usize, &Path)], interners: &mut [Interner<'_>]) -> u32 {
     let index = &batch.index;
     let Some(points) = &index.points else { return 0 };
     let numbers = Plan::of(Message::NumberPoint, wanted);
@@ -123,7 +129,7 @@ fn scan_points(batch: &Batch, rows: &Range<u32>, wanted: &[(usize, &Path)], inte
 }
 
 /// What was read of metrics when they were indexed.
-fn read_index(index: &Index, rows: &Range<u32>, wanted: &[(usize, &Path)], interners: &mut [Interner]) {
+fn read_index(index: &Index, rows: &Range<u32>, wanted: &[(usize, &Path)], interners: &mut [Interner<'_>]) {
     for (number, path) in wanted {
         let (Read::Metric(field), Some(interner)) = (path.read, interners.get_mut(*number)) else { continue };
         for row in rows.clone() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::cli::{exit, stages};
 use crate::config::Loaded;
-use crate::config::model::{Component, Config};
+use crate::config::model::{Component, Config, Exporter};
 use crate::engine::{Engine, StartError};
 
 /// The few lines that say what runs and what it promises.
@@ -22,7 +22,7 @@ pub fn started(
     for (what, address) in addresses {
         writeln!(err, "  {what:<22} {address}")?;
     }
-    let waits = |exporter: &crate::config::model::Exporter| exporter.queue.wait_for_result || !exporter.queue.enabled;
+    let waits = |exporter: &Exporter| exporter.queue.wait_for_result || !exporter.queue.enabled;
     let acknowledged = match config.exporters.iter().filter(|exporter| waits(exporter)).count() {
         0 => "when it is in every exporter's queue; a crash loses what is queued",
         some if some < config.exporters.len() => {
@@ -32,6 +32,10 @@ pub fn started(
     };
     writeln!(err, "  {:<22} {acknowledged}", "acknowledged")?;
     writeln!(err, "  {:<22} {}; past it senders are told to retry", "byte budget", engine.limit)?;
+    let queue_mib = engine.limit.queue_bytes(config.exporters.len()) >> 20;
+    for exporter in &config.exporters {
+        writeln!(err, "  {:<22} {}", format!("exporter {}", exporter.name), promise(exporter, queue_mib))?;
+    }
     for serving in engine.control.serving() {
         let known = config.stages.iter().find(|stage| stage.name == serving.stage);
         let origin = known.map(|stage| match &stage.component {
@@ -45,11 +49,28 @@ pub fn started(
     err.flush()
 }
 
+/// What becomes of telemetry that an exporter cannot send at once.
+fn promise(exporter: &Exporter, queue_mib: u64) -> String {
+    let queue = match &exporter.queue {
+        queue if queue.enabled => {
+            let full = if queue.block_on_overflow { "senders wait" } else { "senders are told to retry" };
+            format!("queue of {} requests or {queue_mib} MiB, when full {full}", queue.requests_max)
+        }
+        _ => "no queue".to_owned(),
+    };
+    let retry = match (exporter.retry.enabled, exporter.retry.max_elapsed) {
+        (false, _) => "never tried again".to_owned(),
+        (true, None) => "tried again for ever".to_owned(),
+        (true, Some(max)) => format!("tried again for {} s, then dropped and counted", max.as_secs()),
+    };
+    format!("{queue}; {retry}")
+}
+
 /// Why the engine did not start; a stage's error is shown at its line.
 pub fn start_error(loaded: &Loaded, error: &StartError) -> String {
     if let StartError::Stage { stage, source } = error {
         let problem = stages::problem(loaded, stage, source);
-        return loaded.report.clone().extend([problem]).to_string();
+        return loaded.report.clone().only(problem).to_string();
     }
     let (code, help) = match error {
         StartError::Bind(_) | StartError::BindOwn { .. } => {

@@ -102,6 +102,10 @@ async fn follow_file(
             _ = hang_up.recv() => {}
             () = changed(watch.as_mut()) => {}
         }
+        // Before the file is read: what is written while it is read is a change.
+        if let Some(watch) = &mut watch {
+            watch.seen_now().await;
+        }
         reload(control, file, watch.as_mut()).await;
     }
 }

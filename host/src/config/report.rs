@@ -96,6 +96,12 @@ impl Report {
         Self::with_secrets(self.source, problems, self.secrets)
     }
 
+    /// One problem of the same file, without the others.
+    #[must_use]
+    pub fn only(self, problem: Problem) -> Self {
+        Self::with_secrets(self.source, vec![problem], self.secrets)
+    }
+
     /// For programs: every problem, none left out.
     pub fn to_json(&self) -> serde_json::Value {
         let problems: Vec<_> = self

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
@@ -41,7 +42,10 @@ impl Watch {
     pub async fn start(files: Vec<PathBuf>) -> Self {
         let (sender, events) = mpsc::channel(1);
         let no_events = sender.clone();
-        let on_event = move |_| {
+        let on_event = move |event: notify::Result<Event>| {
+            if event.as_ref().is_ok_and(only_reads) {
+                return;
+            }
             // One waiting event is as good as many.
             let _already_told = sender.try_send(());
         };
@@ -66,6 +70,11 @@ impl Watch {
         self.seen.extend(contents(new).await);
         self.seen.retain(|file, _| files.contains(file));
         self.files = files;
+    }
+
+    /// What the files hold now is about to be loaded for another reason, so it is no change.
+    pub async fn seen_now(&mut self) {
+        self.seen.extend(contents(self.files.clone()).await);
     }
 
     /// Returns when some file holds something else than when this last returned, and has settled. Whether the change was any good is
@@ -102,6 +111,11 @@ impl Watch {
         }
         before
     }
+}
+
+/// Reading files to compare them makes events, too.
+fn only_reads(event: &Event) -> bool {
+    event.kind.is_access() && event.kind != EventKind::Access(AccessKind::Close(AccessMode::Write))
 }
 
 /// The folder that names the file, and the one it really lies in: ConfigMaps swap a link between the two.

@@ -59,6 +59,7 @@ pub struct Closed;
 pub struct Exporter {
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
+    bytes_max: u64,
     blocks_on_overflow: bool,
     waits_for_result: bool,
     give_up: watch::Sender<bool>,
@@ -114,12 +115,19 @@ impl Exporter {
         }
         Exporter {
             shared,
+            bytes_max: u64::MAX,
             places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))),
             blocks_on_overflow: config.queue.enabled && config.queue.block_on_overflow,
             waits_for_result: !config.queue.enabled || config.queue.wait_for_result,
             give_up,
             consumers: Mutex::new(tasks),
         }
+    }
+
+    /// Bounds the queue in bytes as well: its share of the process budget. What is let in last may pass it.
+    #[must_use]
+    pub fn with_bytes_max(self, bytes_max: u64) -> Exporter {
+        Exporter { bytes_max, ..self }
     }
 
     /// As configured, such as `otlp/backend`.
@@ -129,6 +137,9 @@ impl Exporter {
 
     /// A place in the queue, if there is one now.
     pub fn try_reserve(&self) -> Result<Slot, Full> {
+        if self.queued_bytes() >= self.bytes_max {
+            return Err(Full);
+        }
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Full)?;
         Ok(Slot { shared: Arc::clone(&self.shared), place })
     }

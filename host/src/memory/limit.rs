@@ -7,6 +7,8 @@ use crate::config::model::MemoryLimit;
 
 const CGROUP_PERCENT: u64 = 80;
 const AVAILABLE_PERCENT: u64 = 50;
+/// Of the budget, for the queues of all exporters together.
+const QUEUES_PERCENT: u64 = 25;
 /// Where neither a cgroup nor /proc tells anything.
 const UNKNOWN_BYTES: u64 = 512 << 20;
 
@@ -30,6 +32,13 @@ pub enum Reason {
     Available,
     /// Nothing is known of this machine.
     Unknown,
+}
+
+impl Limit {
+    /// Bytes that each of `exporters` queues may hold.
+    pub fn queue_bytes(&self, exporters: usize) -> u64 {
+        self.bytes / 100 * QUEUES_PERCENT / (exporters.max(1) as u64)
+    }
 }
 
 impl fmt::Display for Limit {

@@ -1,7 +1,11 @@
 //! Judging: a batch is indexed once, shown to each stage in slices, and spliced once.
 //!
-//! What stages say is only gathered while they run ([`Judged`]). It is counted and takes effect when all of them are through, so a
+//! What stages say is only gathered while they run (`Judged`). It is counted and takes effect when all of them are through, so a
 //! failure anywhere, a defect of our own included, leaves the requests as they were.
+//!
+//! A request that is not valid protobuf is refused for good, as the Collector does, and whatever a stage's `on_fault` says: to judge
+//! its unreadable items as if they had no fields would be wrong, to pass them on would be somebody else's error. Where nobody looks,
+//! in fields that no stage reads, it is not noticed and goes on as it came.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +19,7 @@ use crate::batch::{Batch, Drops, Malformed, Segment};
 use crate::config::model::OnFault;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::seat::Seat;
-use crate::pipeline::stage::{Effects, Fault, Generation};
+use crate::pipeline::stage::{Effects, Fault, FaultKind, Generation};
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::pipeline::{Part, Pipeline, retry};
 use crate::signal::Signal;
@@ -57,6 +61,12 @@ enum Unjudged {
     Rejected {
         stage: String,
         account: u64,
+    },
+    /// A stage came across something that is not valid protobuf.
+    Unreadable {
+        stage: String,
+        account: u64,
+        message: String,
     },
     /// A defect of ours.
     Panicked,
@@ -144,6 +154,10 @@ impl Bench {
                 batch = same;
                 match (result, generation.on_fault()) {
                     (Ok(wanted), _) => effects.push((slice, wanted)),
+                    (Err(Fault { kind: FaultKind::Malformed, message }), _) => {
+                        let (stage, account) = (generation.stage().to_owned(), accounts.iter().sum());
+                        return Err(Unjudged::Unreadable { stage, account, message });
+                    }
                     (Err(_), OnFault::Pass) => passed.push((index, batch.account_of(slice))),
                     (Err(_), OnFault::Reject) => {
                         let account = accounts.iter().sum();
@@ -164,7 +178,9 @@ impl Bench {
         rows: Range<u32>,
     ) -> (Batch, Result<Effects, Fault>) {
         let (batch, result) = self.seat(index, generation).call(batch, rows);
+        // What is malformed is the sender's doing, and it is told.
         if let Err(fault) = &result
+            && fault.kind != FaultKind::Malformed
             && let Some(left_out) = self.stages.fault_line(index)
         {
             let (stage, number) = (generation.stage(), generation.number());
@@ -223,7 +239,7 @@ impl Unjudged {
     /// The `stage` of their account.
     fn stage(&self) -> &str {
         match self {
-            Unjudged::Rejected { stage, .. } => stage,
+            Unjudged::Rejected { stage, .. } | Unjudged::Unreadable { stage, .. } => stage,
             Unjudged::Malformed(_) | Unjudged::Panicked => "workers",
         }
     }
@@ -233,12 +249,13 @@ impl Unjudged {
 fn give_up(pipeline: &Pipeline, enters: bool, mut parts: Vec<Part>, unjudged: &Unjudged) {
     let (reason, outcome) = match unjudged {
         Unjudged::Malformed(malformed) => ("malformed", Outcome::Refused { message: malformed.to_string() }),
+        Unjudged::Unreadable { message, .. } => ("malformed", Outcome::Refused { message: message.clone() }),
         Unjudged::Rejected { stage, .. } => {
             ("fault", retry(RETRY_AFTER_FAULT, format!("stage \"{stage}\" could not judge the request")))
         }
         Unjudged::Panicked => ("internal_error", retry(RETRY_AFTER_FAULT, "an internal error; the engine goes on")),
     };
-    if let (Unjudged::Rejected { account, .. }, true) = (unjudged, enters) {
+    if let (Unjudged::Rejected { account, .. } | Unjudged::Unreadable { account, .. }, true) = (unjudged, enters) {
         for part in &mut parts {
             part.account = *account;
             part.request.count(*account);

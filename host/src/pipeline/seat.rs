@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::batch::Batch;
 use crate::observe::metrics::{Counter, Metrics, StageMetrics};
 use crate::pipeline::Pipeline;
-use crate::pipeline::stage::{Effects, Fault, Generation, Instance};
+use crate::pipeline::stage::{Effects, Fault, FaultKind, Generation, Instance};
 
 /// A stage's instance on one worker. Dropped with the generation, or after it was replaced.
 pub(super) struct Seat {
@@ -53,8 +53,13 @@ impl Seat {
                 self.instance = Some(instance);
             }
             Err(fault) => {
-                self.set_memory(0);
                 self.metrics.fault(fault.kind.as_str());
+                // The sender's doing, not the instance's.
+                if fault.kind == FaultKind::Malformed && !instance.wants_recycling() {
+                    self.instance = Some(instance);
+                } else {
+                    self.set_memory(0);
+                }
             }
         }
         (batch, result)

@@ -25,11 +25,13 @@ pub trait Generation: Send + Sync + fmt::Debug {
 /// A live instance, owned by one worker thread.
 pub trait Instance: Send {
     /// Judges the item rows `items` of the batch, at most one guest call. The batch always comes back, unchanged: effects are
-    /// applied by the caller, and only if the call succeeded. After a fault the instance must not be called again.
+    /// applied by the caller, and only if the call succeeded. After a fault the instance must not be called again, except that after
+    /// [`FaultKind::Malformed`] it may be unless it [`wants_recycling`](Self::wants_recycling).
     fn call(&mut self, batch: Batch, items: Range<u32>) -> (Batch, Result<Effects, Fault>);
     /// Bytes of guest memory now.
     fn memory_bytes(&self) -> u64;
-    /// True once the instance should be replaced at the next batch boundary although it did not fault (75 % of its memory).
+    /// True once the instance should be replaced at the next batch boundary although it did not fault (75 % of its memory), or must
+    /// not be called again.
     fn wants_recycling(&self) -> bool;
 }
 
@@ -74,17 +76,20 @@ pub enum FaultKind {
     BadOutput,
     /// The guest returned an error.
     ReturnedError,
+    /// Not the guest's doing: the request is not valid protobuf where the guest reads it.
+    Malformed,
 }
 
 impl FaultKind {
     /// Every class.
-    pub const ALL: [FaultKind; 6] = [
+    pub const ALL: [FaultKind; 7] = [
         FaultKind::Trap,
         FaultKind::Deadline,
         FaultKind::Memory,
         FaultKind::HostCallBudget,
         FaultKind::BadOutput,
         FaultKind::ReturnedError,
+        FaultKind::Malformed,
     ];
 
     /// The name used in labels.
@@ -96,6 +101,7 @@ impl FaultKind {
             FaultKind::HostCallBudget => "host_call_budget",
             FaultKind::BadOutput => "bad_output",
             FaultKind::ReturnedError => "returned_error",
+            FaultKind::Malformed => "malformed",
         }
     }
 }

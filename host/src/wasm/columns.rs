@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::bindings::Values;
-use crate::batch::{Batch, Column, Field, Level, Slice};
+use super::limits::KEPT_BYTES_MAX;
+use crate::batch::{Batch, Column, Field, Level, Slice, TooLarge};
 use crate::signal::Signal;
 
 /// A field's column in the form in which it is lowered into a guest: shared, so that nothing is copied but into the guest's memory.
@@ -27,6 +28,15 @@ struct Group {
     is_read: bool,
 }
 
+/// What the host may still take for a call, and what it came across.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// For columns and row sets together, in bytes.
+    pub(super) bytes_left: u64,
+    /// Messages that could not be read: their fields are absent to the guest, and the call's effects must not be applied.
+    pub(super) malformed: u32,
+}
+
 /// Columns of all fields of an instance, by field number.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
@@ -43,8 +53,7 @@ impl Columns {
             columns.groups[group].members.push(number);
             columns.groups[group].fields.push(field.clone());
             columns.groups[group].scratch.push(Column::default());
-            let values = Values { kinds: Vec::new(), offsets: Vec::new(), bytes: Vec::new() };
-            columns.cells.push(Cell { group, values: Arc::new(values), codes: Arc::default() });
+            columns.cells.push(Cell::empty(group));
         }
         columns
     }
@@ -65,10 +74,18 @@ impl Columns {
         self.groups.len() - 1
     }
 
-    /// Forgets what was read; buffers stay.
-    pub(super) fn begin_call(&mut self) {
-        for group in &mut self.groups {
+    /// Forgets what was read; buffers stay unless they are unusually large.
+    pub(super) fn end_call(&mut self) {
+        let mut kept = 0;
+        for group in self.groups.iter_mut().filter(|group| group.is_read) {
             group.is_read = false;
+            for &member in &group.members {
+                let Some(cell) = self.cells.get_mut(member) else { continue };
+                kept += cell.bytes();
+                if kept > KEPT_BYTES_MAX {
+                    *cell = Cell::empty(cell.group);
+                }
+            }
         }
     }
 
@@ -81,26 +98,58 @@ impl Columns {
     }
 
     /// The different values of a field. The field is one of those given to [`Columns::new`], readable in this batch.
-    pub(super) fn values(&mut self, field: usize, batch: &Batch, slice: &Slice) -> Option<&Arc<Values>> {
-        self.cell(field, batch, slice).map(|cell| &cell.values)
+    pub(super) fn values(
+        &mut self,
+        field: usize,
+        batch: &Batch,
+        slice: &Slice,
+        reading: &mut Reading,
+    ) -> Result<Option<&Arc<Values>>, TooLarge> {
+        Ok(self.cell(field, batch, slice, reading)?.map(|cell| &cell.values))
     }
 
     /// Which value each row has.
-    pub(super) fn codes(&mut self, field: usize, batch: &Batch, slice: &Slice) -> Option<&Arc<Vec<u32>>> {
-        self.cell(field, batch, slice).map(|cell| &cell.codes)
+    pub(super) fn codes(
+        &mut self,
+        field: usize,
+        batch: &Batch,
+        slice: &Slice,
+        reading: &mut Reading,
+    ) -> Result<Option<&Arc<Vec<u32>>>, TooLarge> {
+        Ok(self.cell(field, batch, slice, reading)?.map(|cell| &cell.codes))
     }
 
-    fn cell(&mut self, field: usize, batch: &Batch, slice: &Slice) -> Option<&Cell> {
-        let group = self.groups.get_mut(self.cells.get(field)?.group)?;
-        if !group.is_read {
-            group.is_read = true;
+    fn cell(
+        &mut self,
+        field: usize,
+        batch: &Batch,
+        slice: &Slice,
+        reading: &mut Reading,
+    ) -> Result<Option<&Cell>, TooLarge> {
+        let group = self.cells.get(field).and_then(|cell| self.groups.get_mut(cell.group));
+        if let Some(group) = group.filter(|group| !group.is_read) {
             group.take_buffers(&mut self.cells);
             let fields: Vec<&Field> = group.fields.iter().collect();
-            // How many messages could not be read is not the guest's business: their fields are absent to it.
-            batch.columns(slice, &fields, &mut group.scratch);
+            let malformed = batch.columns(slice, &fields, &mut group.scratch, &mut reading.bytes_left)?;
+            reading.malformed = reading.malformed.saturating_add(malformed);
+            group.is_read = true;
             group.hand_over(&mut self.cells);
         }
-        self.cells.get(field)
+        Ok(self.cells.get(field))
+    }
+}
+
+impl Cell {
+    fn empty(group: usize) -> Self {
+        let values = Values { kinds: Vec::new(), offsets: Vec::new(), bytes: Vec::new() };
+        Self { group, values: Arc::new(values), codes: Arc::default() }
+    }
+
+    /// Bytes of its buffers.
+    fn bytes(&self) -> u64 {
+        let values = &self.values;
+        let words = values.offsets.capacity() + self.codes.capacity();
+        (values.kinds.capacity() + values.bytes.capacity() + 4 * words) as u64
     }
 }
 

@@ -35,13 +35,18 @@ pub(super) fn over_budget(text: impl Into<Cow<'static, str>>) -> wasmtime::Error
     wasmtime::Error::new(Misuse::Budget(text.into()))
 }
 
+/// Bytes of the batch that cannot be read.
+pub(super) fn malformed(what: impl std::fmt::Display) -> Fault {
+    Fault { kind: FaultKind::Malformed, message: what.to_string() }
+}
+
 /// Classifies what a guest call ended with. `denied` tells whether it was refused memory on its way there.
 pub(super) fn classify(error: &wasmtime::Error, denied: Option<Denied>) -> Fault {
     if let Some(misuse) = error.downcast_ref::<Misuse>() {
         let kind = match misuse {
             Misuse::BadOutput(_) => FaultKind::BadOutput,
             Misuse::Budget(_) => FaultKind::HostCallBudget,
-            Misuse::Unreadable(_) => FaultKind::Trap,
+            Misuse::Unreadable(_) => return malformed(misuse),
         };
         return Fault { kind, message: format!("{misuse}{}", frames(error)) };
     }
@@ -125,6 +130,8 @@ mod tests {
     fn misuse_keeps_its_kind_and_traps_after_a_refusal_are_memory() {
         assert_eq!(classify(&bad_output("no"), None).kind, FaultKind::BadOutput);
         assert_eq!(classify(&over_budget("no"), None).kind, FaultKind::HostCallBudget);
+        let unreadable = wasmtime::Error::new(Misuse::Unreadable("no".to_owned()));
+        assert_eq!(classify(&unreadable, Some(Denied::Instance)).kind, FaultKind::Malformed);
         let trap = || wasmtime::Error::from(Trap::UnreachableCodeReached);
         assert_eq!(classify(&trap(), None).kind, FaultKind::Trap);
         assert_eq!(classify(&trap(), Some(Denied::Instance)).kind, FaultKind::Memory);

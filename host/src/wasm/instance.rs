@@ -8,10 +8,10 @@ use wasmtime::component::Resource;
 
 use super::bindings::{Filter, FilterPre};
 use super::error::ConfigureError;
-use super::fault::printable;
+use super::fault::{malformed, printable};
 use super::limits::{Bounds, CONFIGURE_DEADLINE, DEADLINE_PER_ROW};
 use super::sandbox::Sandbox;
-use super::state::{Opened, State};
+use super::state::{Call, Opened, State};
 use super::store::GuestStore;
 use crate::batch::{Batch, Level};
 use crate::pipeline::stage::{Effects, Fault, FaultKind, Instance};
@@ -27,6 +27,8 @@ pub(super) struct GuestInstance {
     store: GuestStore,
     guest: Filter,
     bounds: Bounds,
+    /// The guest faulted: its Store must not be entered again.
+    is_spent: bool,
 }
 
 /// How a call failed.
@@ -56,7 +58,7 @@ impl GuestInstance {
             .map_err(ConfigureError::Faulted)?;
         answer.map_err(|text| ConfigureError::Rejected(printable(&text, ERROR_CHARS_MAX)))?;
         store.state_mut().end_configure();
-        Ok(Self { store, guest, bounds })
+        Ok(Self { store, guest, bounds, is_spent: false })
     }
 
     /// What it opened while it was configured.
@@ -65,6 +67,9 @@ impl GuestInstance {
     }
 
     /// One call of `process`, with the guest's own error text.
+    ///
+    /// Where it reads messages that are malformed, the guest finishes its call as if their fields were absent, and what it wants is
+    /// discarded: so it costs no new instance when somebody sends such requests.
     pub(super) fn process(&mut self, batch: Batch, items: Range<u32>) -> (Batch, Result<Effects, CallError>) {
         let signal = batch.signal();
         let begun = self.store.state_mut().begin_call(batch, items);
@@ -74,17 +79,27 @@ impl GuestInstance {
                 let processor = self.guest.sluicebox_telemetry_processor();
                 self.store.run(allowance, |store| processor.call_process(store, Resource::new_borrow(0)))
             }
-            Err(misuse) => Err(Fault { kind: FaultKind::Trap, message: misuse.to_string() }),
+            Err(misuse) => return (self.take_back().batch, Err(CallError::Fault(malformed(misuse)))),
         };
-        let Some((batch, effects)) = self.store.state_mut().end_call() else {
-            unreachable!("begin_call puts the batch in, and nothing but end_call takes it out")
-        };
+        self.is_spent = !matches!(answer, Ok(Ok(())));
+        let Call { batch, effects, reading, .. } = self.take_back();
         let result = match answer {
+            _ if reading.malformed > 0 => Err(CallError::Fault(malformed(format_args!(
+                "malformed protobuf in {} of the messages that were looked into",
+                reading.malformed
+            )))),
             Ok(Ok(())) => Ok(effects),
             Ok(Err(text)) => Err(CallError::Returned(text)),
             Err(fault) => Err(CallError::Fault(fault)),
         };
         (batch, result)
+    }
+
+    fn take_back(&mut self) -> Call {
+        let Some(call) = self.store.state_mut().end_call() else {
+            unreachable!("begin_call puts the batch in, and nothing but this takes it out")
+        };
+        call
     }
 
     fn allowance(&self, signal: Signal) -> Duration {
@@ -108,7 +123,7 @@ impl Instance for GuestInstance {
     }
 
     fn wants_recycling(&self) -> bool {
-        self.memory_bytes() >= self.bounds.memory_bytes_max / 100 * RECYCLE_PERCENT
+        self.is_spent || self.memory_bytes() >= self.bounds.memory_bytes_max / 100 * RECYCLE_PERCENT
     }
 }
 

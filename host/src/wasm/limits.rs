@@ -23,6 +23,12 @@ pub(super) const HOST_CALLS_MAX: u32 = 10_000;
 pub(super) const CONFIGURE_HOST_CALLS_MAX: u32 = 2_000;
 /// Component-model handles of one instance that live at the same time: fields, rules and row sets, twice.
 pub(super) const HANDLES_MAX: usize = 10_000;
+/// What the host may take for one guest call, beside `limits.output_mib`, for each byte that the guest is shown: a text can be read
+/// alone and in a tuple, and ids are twice as long in hexadecimal digits. So no field's size makes a call fail; only repeating long
+/// values does, as a tuple of a resource's text and a span's name repeats the text for each name.
+pub(super) const READ_BYTES_PER_BYTE: u64 = 4;
+/// What an instance's columns may keep between calls, so that usual batches allocate nothing and unusual ones leave nothing behind.
+pub(super) const KEPT_BYTES_MAX: u64 = 1 << 20;
 /// Longest `configure`, and longest instantiation.
 pub(super) const CONFIGURE_DEADLINE: Duration = Duration::from_secs(2);
 /// What a call's deadline gains with each row.

@@ -1,9 +1,9 @@
 //! The runtime for guests, and the only module that names wasmtime.
 //!
 //! Components come from people we need not trust, and their results from telemetry nobody controls. So: a component gets what its
-//! imports say and the linker grants, and nothing else ([`imports`]); no Store exists without limits and no guest code runs without
-//! a deadline ([`store`]); whatever a guest passes is checked, and what is wrong with it is a fault with a class ([`fault`]); compiling
-//! happens in a process of its own ([`compile`]).
+//! imports say and the linker grants, and nothing else (`imports`); no Store exists without limits and no guest code runs without
+//! a deadline (`store`); whatever a guest passes is checked, and what is wrong with it is a fault with a class (`fault`); compiling
+//! happens in a process of its own (`compile`).
 
 mod bindings;
 mod cache;

@@ -14,27 +14,18 @@ pub(super) struct RowSets {
     slots: Vec<Option<RowSet>>,
     free: Vec<u32>,
     call: u32,
-    bytes: u64,
-    bytes_max: u64,
 }
 
 impl RowSets {
-    /// Forgets the last call's sets. The new call's may take `bytes_max` bytes together.
-    pub(super) fn begin_call(&mut self, bytes_max: u64) {
+    /// Forgets the last call's sets.
+    pub(super) fn begin_call(&mut self) {
         self.slots.clear();
         self.free.clear();
         self.call = self.call.wrapping_add(1) & (u32::MAX >> SLOT_BITS);
-        self.bytes = 0;
-        self.bytes_max = bytes_max;
     }
 
     /// Keeps a set and names it.
     pub(super) fn insert(&mut self, rows: RowSet) -> wasmtime::Result<u32> {
-        let bytes = self.bytes.saturating_add(bytes_of(&rows));
-        if bytes > self.bytes_max {
-            return Err(over_budget("the row sets alive in one call take more than `limits.output_mib`"));
-        }
-        self.bytes = bytes;
         let slot = match self.free.pop() {
             Some(slot) => {
                 if let Some(place) = self.slots.get_mut(slot as usize) {
@@ -60,21 +51,16 @@ impl RowSets {
         }
     }
 
-    /// Forgets the set of this handle; one of an earlier call is gone already.
-    pub(super) fn remove(&mut self, handle: u32) {
+    /// Gives up the set of this handle; one of an earlier call is gone already.
+    pub(super) fn remove(&mut self, handle: u32) -> Option<RowSet> {
         if handle >> SLOT_BITS != self.call {
-            return;
+            return None;
         }
         let slot = handle & SLOT_MASK;
-        if let Some(rows) = self.slots.get_mut(slot as usize).and_then(Option::take) {
-            self.bytes -= bytes_of(&rows);
-            self.free.push(slot);
-        }
+        let rows = self.slots.get_mut(slot as usize).and_then(Option::take)?;
+        self.free.push(slot);
+        Some(rows)
     }
-}
-
-fn bytes_of(rows: &RowSet) -> u64 {
-    64 + u64::from(rows.len()).div_ceil(8)
 }
 
 #[cfg(test)]
@@ -84,7 +70,7 @@ mod tests {
 
     fn sets() -> RowSets {
         let mut sets = RowSets::default();
-        sets.begin_call(1 << 20);
+        sets.begin_call();
         sets
     }
 
@@ -93,10 +79,10 @@ mod tests {
         let mut sets = sets();
         let a = sets.insert(RowSet::empty(Level::Item, 9)).expect("fits");
         assert_eq!(sets.get(a).expect("lives").len(), 9);
-        sets.begin_call(1 << 20);
+        sets.begin_call();
         let b = sets.insert(RowSet::empty(Level::Item, 10)).expect("fits");
         assert!(sets.get(a).is_err());
-        sets.remove(a);
+        assert_eq!(sets.remove(a), None);
         assert_eq!(sets.get(b).expect("lives").len(), 10);
     }
 
@@ -108,19 +94,9 @@ mod tests {
             sets.insert(RowSet::empty(Level::Item, 1)).expect("fits");
         }
         assert!(sets.insert(RowSet::empty(Level::Item, 1)).is_err());
-        sets.remove(first);
-        sets.remove(first);
+        assert!(sets.remove(first).is_some());
+        assert!(sets.remove(first).is_none());
         sets.insert(RowSet::empty(Level::Item, 1)).expect("fits again");
         assert!(sets.insert(RowSet::empty(Level::Item, 1)).is_err());
-    }
-
-    #[test]
-    fn bytes_are_bounded() {
-        let mut sets = RowSets::default();
-        sets.begin_call(1000);
-        let big = sets.insert(RowSet::empty(Level::Item, 7000)).expect("939 bytes");
-        assert!(sets.insert(RowSet::empty(Level::Item, 7)).is_err());
-        sets.remove(big);
-        sets.insert(RowSet::empty(Level::Item, 7)).expect("fits");
     }
 }

@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::columns::Columns;
+use wasmtime::component::Resource;
+
+use super::columns::{Columns, Reading};
 use super::deadline::Deadline;
 use super::fault::{Misuse, bad_output, over_budget};
-use super::limits::{Bounds, CONFIGURE_HOST_CALLS_MAX, HOST_CALLS_MAX, Limiter};
+use super::limits::{Bounds, CONFIGURE_HOST_CALLS_MAX, HOST_CALLS_MAX, Limiter, READ_BYTES_PER_BYTE};
 use super::rowsets::RowSets;
 use crate::batch::{Batch, Field, Level, RowSet, Slice};
 use crate::memory::Budget;
@@ -39,6 +41,7 @@ pub(super) struct Call {
     pub(super) batch: Batch,
     pub(super) slice: Slice,
     pub(super) effects: Effects,
+    pub(super) reading: Reading,
 }
 
 /// The data of a Store.
@@ -87,12 +90,14 @@ impl State {
 
     /// Takes a batch in for one call. It is in, and comes back by [`Self::end_call`], after an error too.
     pub(super) fn begin_call(&mut self, batch: Batch, items: Range<u32>) -> Result<(), Misuse> {
-        self.columns.begin_call();
-        self.rows.begin_call(self.output_bytes_max);
+        self.rows.begin_call();
         self.host_calls_left = HOST_CALLS_MAX;
         self.output_bytes_left = self.output_bytes_max;
         let slice = batch.slice(items);
-        let call = self.call.insert(Call { batch, slice, effects: Effects::default() });
+        let bytes_left =
+            self.output_bytes_max.saturating_add(READ_BYTES_PER_BYTE.saturating_mul(batch.bytes_of(&slice)));
+        let reading = Reading { bytes_left, malformed: 0 };
+        let call = self.call.insert(Call { batch, slice, effects: Effects::default(), reading });
         for level in self.columns.levels(call.batch.signal()) {
             call.batch.ensure(level).map_err(|malformed| Misuse::Unreadable(malformed.to_string()))?;
         }
@@ -100,8 +105,9 @@ impl State {
     }
 
     /// Gives the batch back.
-    pub(super) fn end_call(&mut self) -> Option<(Batch, Effects)> {
-        self.call.take().map(|call| (call.batch, call.effects))
+    pub(super) fn end_call(&mut self) -> Option<Call> {
+        self.columns.end_call();
+        self.call.take()
     }
 
     /// Counts a host call, with the bytes that the guest passed in it.
@@ -142,9 +148,30 @@ impl State {
     }
 
     /// Keeps a new row set and names it.
-    pub(super) fn new_rows(&mut self, rows: RowSet) -> wasmtime::Result<wasmtime::component::Resource<RowsHandle>> {
-        Ok(wasmtime::component::Resource::new_own(self.rows.insert(rows)?))
+    pub(super) fn new_rows(&mut self, rows: RowSet) -> wasmtime::Result<Resource<RowsHandle>> {
+        let bytes = bytes_of(&rows);
+        let reading = &mut self.call()?.reading;
+        reading.bytes_left = reading.bytes_left.checked_sub(bytes).ok_or_else(too_large)?;
+        Ok(Resource::new_own(self.rows.insert(rows)?))
     }
+
+    /// The guest is done with a row set. Handles of earlier calls may be given back at any time.
+    pub(super) fn drop_rows(&mut self, handle: u32) {
+        if let (Some(rows), Some(call)) = (self.rows.remove(handle), &mut self.call) {
+            call.reading.bytes_left += bytes_of(&rows);
+        }
+    }
+}
+
+/// The host would take more for a call than it may.
+pub(super) fn too_large() -> wasmtime::Error {
+    over_budget(format!(
+        "the fields' values and row sets of one call take more than `limits.output_mib` and {READ_BYTES_PER_BYTE} times the bytes shown"
+    ))
+}
+
+fn bytes_of(rows: &RowSet) -> u64 {
+    64 + u64::from(rows.len()).div_ceil(8)
 }
 
 /// Names of levels by signal (wit/telemetry.wit, interface `batches`).

@@ -215,7 +215,7 @@ impl Lane {
     async fn until_settled(&self, connection: &mut Connection, body: &Bytes, report: &mut Report) -> Settled {
         let mut wait = Duration::from_millis(20);
         let mut last = String::new();
-        for _ in 0..self.plan.tries.max(1) {
+        for left in (0..self.plan.tries.max(1)).rev() {
             let begin = Instant::now();
             match connection.send(self.workload.signal(), body.clone(), self.plan.timeout).await {
                 Answer::Retry { after, message } => {
@@ -223,7 +223,9 @@ impl Lane {
                     wait = (wait * 2).max(after.unwrap_or_default()).min(Duration::from_millis(500));
                     *report.retries.entry(message.clone()).or_default() += 1;
                     last = message;
-                    tokio::time::sleep(wait).await;
+                    if left > 0 {
+                        tokio::time::sleep(wait).await;
+                    }
                 }
                 answer => {
                     report.latencies.push(begin.elapsed());

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use sluicebox::config::model::Component;
 use sluicebox::config::model::OnFault;
 use sluicebox::memory::Budget;
+use sluicebox::pipeline::stage::FaultKind;
 use sluicebox::wasm::{
     BuildError, Bundled, CompileError, Compiler, Cpu, GenerationSpec, Interface, Role, Runtime, RuntimeOptions, Step,
     precompile,
@@ -47,6 +48,23 @@ fn a_filter_filters() {
         let dropped: Vec<u32> = effects.drops.iter().flat_map(|drop| drop.rows.iter()).collect();
         let expected: Vec<u32> = (0..rows as u32).filter(|row| row % 10 == 3).collect();
         assert_eq!(dropped, expected);
+    }
+}
+
+#[test]
+fn unreadable_telemetry_is_nobodys_fault_and_costs_no_instance() {
+    let lab = Lab::new();
+    let generation = lab.runtime.build_generation(filter_spec(file(guest("filter")))).expect("builds");
+    let mut instance = generation.instance().expect("is prepared");
+    for _ in 0..3 {
+        // The name of row 3, which the filter drops, gets another field's wire type.
+        let mut bytes = traces(10).to_vec();
+        let at = bytes.windows(8).position(|found| found == b"\x2a\x06name 3").expect("was encoded");
+        bytes[at] = 5 << 3 | 1;
+        let fault = call(&mut *instance, &bytes.into()).expect_err("cannot be judged");
+        assert_eq!(fault.kind, FaultKind::Malformed, "{fault}");
+        assert!(!instance.wants_recycling());
+        assert_eq!(call(&mut *instance, &traces(10)).expect("judges").drops[0].rows.count(), 1);
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, span::Event};
 use prost::Message as _;
 use sluicebox::batch::Batch;
 use sluicebox::config::model::{Component, StageLimits};
@@ -94,8 +96,25 @@ pub fn traces(rows: usize) -> Bytes {
             ..Span::default()
         })
         .collect();
+    request(None, spans)
+}
+
+/// One resource with this attribute `long`, and `rows` spans of different names.
+pub fn traces_of(long: String, rows: usize) -> Bytes {
+    let value = AnyValue { value: Some(Value::StringValue(long)) };
+    let attributes = vec![KeyValue { key: "long".to_owned(), value: Some(value), ..KeyValue::default() }];
+    let spans = (0..rows).map(|n| Span { name: format!("name {n}"), ..Span::default() }).collect();
+    request(Some(Resource { attributes, ..Resource::default() }), spans)
+}
+
+/// One span with this many empty events.
+pub fn traces_with_events(events: usize) -> Bytes {
+    request(None, vec![Span { events: vec![Event::default(); events], ..Span::default() }])
+}
+
+fn request(resource: Option<Resource>, spans: Vec<Span>) -> Bytes {
     let scope = ScopeSpans { spans, ..ScopeSpans::default() };
-    let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+    let resource = ResourceSpans { resource, scope_spans: vec![scope], ..ResourceSpans::default() };
     Bytes::from(ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec())
 }
 

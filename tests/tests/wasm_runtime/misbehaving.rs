@@ -4,7 +4,7 @@ use sluicebox::config::model::OnFault;
 use sluicebox::pipeline::stage::FaultKind;
 use sluicebox::wasm::{BuildError, ConfigureError, Step};
 
-use crate::lab::{Lab, MIB, batch, call, limits, spec, traces};
+use crate::lab::{Lab, MIB, batch, call, limits, spec, traces, traces_of, traces_with_events};
 
 /// The first call faults with this kind; the batch is whole, the next instance works, all memory comes back.
 fn faults(behaviour: &str, kind: FaultKind) -> String {
@@ -72,6 +72,24 @@ fn host_calls_have_a_budget() {
     faults("much_output", FaultKind::HostCallBudget);
     faults("large_output", FaultKind::HostCallBudget);
     faults("many_row_sets", FaultKind::HostCallBudget);
+}
+
+#[test]
+fn what_the_host_takes_for_a_call_is_bounded() {
+    let lab = Lab::new();
+    let generation = lab.build("repeated_values").expect("builds");
+    // Of 100 names each repeats the text: 100 MB for a request of 1 MB.
+    let fault = call(&mut *generation.instance().expect("there is one"), &traces_of("x".repeat(1_000_000), 100))
+        .expect_err("is too much");
+    assert_eq!(fault.kind, FaultKind::HostCallBudget, "{fault}");
+    assert!(fault.message.contains("output_mib") && !fault.message.contains("xxx"), "{fault}");
+    let effects = call(&mut *generation.instance().expect("there is one"), &traces_of("x".repeat(1000), 100))
+        .expect("is little enough");
+    assert_eq!(effects.drops[0].rows.count(), 100);
+    // 4,000 sets of 140,000 bits.
+    let mut instance = lab.instance("repeated_rows");
+    let fault = call(&mut *instance, &traces_with_events(140_000)).expect_err("is too much");
+    assert_eq!(fault.kind, FaultKind::HostCallBudget, "{fault}");
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub fn check_columns(signal: Signal, segments: Vec<Bytes>, rng: &mut StdRng) {
         let fields: Vec<(Vec<String>, Field)> = (0..columns.len()).map(|_| random_field(rng)).collect();
         let opened: Vec<&Field> = fields.iter().map(|(_, field)| field).collect();
         let shown = batch.slice(slice.clone());
-        assert_eq!(batch.columns(&shown, &opened, &mut columns), 0, "nothing is malformed");
+        assert_eq!(batch.columns(&shown, &opened, &mut columns, &mut { PLENTY }), Ok(0), "nothing is malformed");
         for ((paths, field), column) in fields.iter().zip(&columns) {
             let rows = rows_shown(&tree, &slice, field.level());
             assert_eq!(batch.rows(&shown, field.level()) as usize, rows.len(), "{paths:?}");
@@ -312,4 +312,48 @@ fn point(field: &str, row: Row<'_>) -> Shown {
         ("value_double" | "value_int", _) => ABSENT,
         _ => panic!("no expectation for {field}"),
     }
+}
+
+/// Spans of different names under a resource with a long text.
+fn long_text_above(spans: usize, text_bytes: usize) -> Batch {
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+    use opentelemetry_proto::tonic::resource::v1::Resource;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+    let value = AnyValue { value: Some(Value::StringValue("x".repeat(text_bytes))) };
+    let attributes = vec![KeyValue { key: "long".to_owned(), value: Some(value), ..KeyValue::default() }];
+    let span = |number: usize| Span { name: format!("span {number}"), ..Span::default() };
+    let scope = ScopeSpans { spans: (0..spans).map(span).collect(), ..ScopeSpans::default() };
+    let resource = ResourceSpans {
+        resource: Some(Resource { attributes, ..Resource::default() }),
+        scope_spans: vec![scope],
+        ..ResourceSpans::default()
+    };
+    let request = ExportTraceServiceRequest { resource_spans: vec![resource] };
+    Batch::index(Signal::Traces, vec![request.encode_to_vec().into()]).expect("well-formed")
+}
+
+#[test]
+fn what_columns_take_is_bounded() {
+    let batch = long_text_above(100, 10_000);
+    let slice = batch.slice(0..100);
+    assert!((10_000 + 100 * 8..20_000).contains(&batch.bytes_of(&slice)), "{}", batch.bytes_of(&slice));
+    assert!(batch.bytes_of(&batch.slice(0..1)) < batch.bytes_of(&slice));
+    let open =
+        |paths: &[&str]| Field::open(&paths.iter().map(|&path| path.to_owned()).collect::<Vec<_>>()).expect("known");
+    let (name, long) = (open(&["span.name"]), open(&["resource.attributes[\"long\"]"]));
+    let pair = open(&["span.name", "resource.attributes[\"long\"]"]);
+    let read = |fields: &[&Field], mut bytes_left: u64| {
+        let mut columns = vec![Column::default(); fields.len()];
+        batch.columns(&slice, fields, &mut columns, &mut bytes_left).map(|_| bytes_left)
+    };
+    // Each value once costs little more than the bytes it is read from; repeated for each name, a hundred times as much.
+    assert!(read(&[&name, &long, &name], 20_000).is_ok());
+    assert_eq!(read(&[&pair], 1_000_000), Err(TooLarge));
+    let left = read(&[&pair], 2_000_000).expect("fits");
+    // To the byte, so that nothing is taken unseen.
+    let taken = 2_000_000 - left;
+    assert_eq!(read(&[&pair], taken), Err(TooLarge));
+    assert_eq!(read(&[&pair], taken + 1), Ok(1));
+    // Rows cost too, before they are made.
+    assert_eq!(read(&[&name], 100 * 4), Err(TooLarge));
 }

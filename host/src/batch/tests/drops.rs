@@ -68,7 +68,7 @@ fn check_index(batch: &Batch, signal: Signal, segments: &[Bytes], expected: &[Op
     let fields: Vec<&Field> = fields.iter().collect();
     let columns = |batch: &Batch| {
         let mut columns = vec![Column::default(); fields.len()];
-        batch.columns(&batch.slice(0..batch.items()), &fields, &mut columns);
+        batch.columns(&batch.slice(0..batch.items()), &fields, &mut columns, &mut { PLENTY }).expect("fits");
         columns
     };
     assert_eq!(columns(batch), columns(&fresh));

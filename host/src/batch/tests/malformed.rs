@@ -130,7 +130,7 @@ fn check(signal: Signal, bytes: &[u8], rng: &mut StdRng) {
     let fields: Vec<Field> = paths.iter().map(|path| Field::open(&[(*path).to_owned()]).expect("known")).collect();
     let slice = batch.slice(0..batch.items());
     let mut columns = vec![Column::default(); fields.len()];
-    batch.columns(&slice, &fields.iter().collect::<Vec<_>>(), &mut columns);
+    batch.columns(&slice, &fields.iter().collect::<Vec<_>>(), &mut columns, &mut { PLENTY }).expect("fits");
     let mut drops = Drops::new(&batch);
     for level in Level::ALL {
         let mut rows = RowSet::empty(level, batch.rows(&slice, level));
@@ -231,9 +231,9 @@ fn a_malformed_message_has_no_fields() {
     let (name, attribute) = (open("span.name"), open("span.attributes[\"k\"]"));
     let slice = batch.slice(0..2);
     let mut columns = vec![Column::default(); 2];
-    assert_eq!(batch.columns(&slice, &[&name, &attribute], &mut columns), 1);
+    assert_eq!(batch.columns(&slice, &[&name, &attribute], &mut columns, &mut { PLENTY }), Ok(1));
     assert_eq!((&columns[0].codes[..], &columns[1].codes[..]), (&[0, 1][..], &[0, 1][..]));
     // Attributes alone are found before the scan gets there.
-    assert_eq!(batch.columns(&slice, &[&attribute], &mut columns[1..]), 0);
+    assert_eq!(batch.columns(&slice, &[&attribute], &mut columns[1..], &mut { PLENTY }), Ok(0));
     assert_eq!(columns[1].codes, [1, 1]);
 }

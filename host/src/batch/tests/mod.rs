@@ -23,6 +23,9 @@ mod rewrite;
 mod rows;
 mod slices;
 
+/// Bytes that columns may take where their bound is not what is tested.
+const PLENTY: u64 = 1 << 30;
+
 /// A decoded request.
 #[derive(Clone, Debug, PartialEq)]
 enum Request {

@@ -16,7 +16,7 @@ fn read(path: &str, log: &[u8]) -> (u8, Vec<u8>) {
     let batch = Batch::index(Signal::Logs, vec![request.into()]).expect("well-formed");
     let opened = Field::open(&[path.to_owned()]).expect("known");
     let mut columns = [Column::default()];
-    assert_eq!(batch.columns(&batch.slice(0..1), &[&opened], &mut columns), 0);
+    assert_eq!(batch.columns(&batch.slice(0..1), &[&opened], &mut columns, &mut { PLENTY }), Ok(0));
     let (kind, bytes) = columns[0].value(columns[0].codes[0]);
     (kind, bytes.to_vec())
 }
@@ -59,7 +59,7 @@ fn metric_data_in_parts_and_replaced_data() {
         let batch = Batch::index(Signal::Metrics, vec![request.into()]).expect("well-formed");
         assert_eq!(batch.account(), points, "{parts:?}");
         let mut columns = vec![Column::default(); 3];
-        batch.columns(&batch.slice(0..1), &fields.each_ref(), &mut columns);
+        batch.columns(&batch.slice(0..1), &fields.each_ref(), &mut columns, &mut { PLENTY }).expect("fits");
         let read = columns.iter().map(|column| {
             let (kind, bytes) = column.value(column.codes[0]);
             (kind, bytes.iter().rev().fold(0, |value, &byte| value << 8 | i64::from(byte)))
@@ -107,7 +107,8 @@ fn more_attributes_than_one_scan_can_look_for() {
     let fields: Vec<Field> =
         keys.iter().map(|key| Field::open(&[format!("log.attributes[\"{key}\"]")]).expect("known")).collect();
     let mut columns = vec![Column::default(); fields.len()];
-    batch.columns(&batch.slice(0..1), &fields.iter().collect::<Vec<_>>(), &mut columns);
+    let opened: Vec<&Field> = fields.iter().collect();
+    batch.columns(&batch.slice(0..1), &opened, &mut columns, &mut { PLENTY }).expect("fits");
     for (column, key) in columns.iter().zip(&keys) {
         assert_eq!(column.value(column.codes[0]), (1, key.as_bytes()));
     }

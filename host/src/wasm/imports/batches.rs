@@ -11,7 +11,7 @@ use crate::signal::Signal;
 use crate::wasm::bindings::{self, Values};
 use crate::wasm::component::Interface;
 use crate::wasm::fault::bad_output;
-use crate::wasm::state::{BatchHandle, FieldHandle, RowsHandle, State};
+use crate::wasm::state::{BatchHandle, Call, FieldHandle, RowsHandle, State, too_large};
 
 type Cx<'a> = StoreContextMut<'a, State>;
 type Rows = Resource<RowsHandle>;
@@ -22,7 +22,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     let mut batches = linker.instance(&Interface::Batches.full_name())?;
     batches.resource("rows", ResourceType::host::<RowsHandle>(), |mut cx, handle| {
         let state = cx.data_mut();
-        state.rows.remove(handle);
+        state.drop_rows(handle);
         state.host_call(0)
     })?;
     // The host owns the only batch there is: a guest can only give borrowed handles back.
@@ -55,26 +55,28 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
 fn values(state: &mut State, field: &Field) -> wasmtime::Result<(Arc<Values>,)> {
     state.host_call(0)?;
     state.field(field.rep())?;
-    let State { columns, call: Some(call), .. } = state else { return Err(no_call()) };
-    let values = columns.values(field.rep() as usize, &call.batch, &call.slice).ok_or_else(no_call)?;
-    Ok((Arc::clone(values),))
+    let State { columns, call: Some(Call { batch, slice, reading, .. }), .. } = state else { return Err(no_call()) };
+    let values = columns.values(field.rep() as usize, batch, slice, reading).map_err(|_| too_large())?;
+    Ok((Arc::clone(values.ok_or_else(no_call)?),))
 }
 
 fn codes(state: &mut State, field: &Field) -> wasmtime::Result<(Arc<Vec<u32>>,)> {
     state.host_call(0)?;
     state.field(field.rep())?;
-    let State { columns, call: Some(call), .. } = state else { return Err(no_call()) };
-    let codes = columns.codes(field.rep() as usize, &call.batch, &call.slice).ok_or_else(no_call)?;
-    Ok((Arc::clone(codes),))
+    Ok((Arc::clone(read_codes(state, field)?),))
 }
 
 fn where_values(state: &mut State, field: &Field, which: &[u8]) -> wasmtime::Result<(Rows,)> {
     state.host_call(which.len())?;
     let level = state.field(field.rep())?.level();
-    let State { columns, call: Some(call), .. } = state else { return Err(no_call()) };
-    let codes = columns.codes(field.rep() as usize, &call.batch, &call.slice).ok_or_else(no_call)?;
-    let rows = RowSet::from_codes(level, codes, which);
+    let rows = RowSet::from_codes(level, read_codes(state, field)?, which);
     Ok((state.new_rows(rows)?,))
+}
+
+fn read_codes<'a>(state: &'a mut State, field: &Field) -> wasmtime::Result<&'a Arc<Vec<u32>>> {
+    let State { columns, call: Some(Call { batch, slice, reading, .. }), .. } = state else { return Err(no_call()) };
+    let codes = columns.codes(field.rep() as usize, batch, slice, reading).map_err(|_| too_large())?;
+    codes.ok_or_else(no_call)
 }
 
 fn where_rows(state: &mut State, level: &str, which: &[u8]) -> wasmtime::Result<(Rows,)> {
