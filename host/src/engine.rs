@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::admin;
 use crate::config::model::{Config, Stage};
-use crate::control::Control;
+use crate::control::{Build, Control};
 use crate::export::{self, Exporter};
 use crate::memory::Budget;
 use crate::memory::limit::{self, Limit};
@@ -18,7 +18,7 @@ use crate::pipeline::assemble::{Assembly, assemble};
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::pipeline::worker::Workers;
 use crate::receive::{BindError, Handle, Limits, Server};
-use crate::wasm::{self, Bundled, Compiler, Runtime, RuntimeOptions};
+use crate::wasm::{self, Bundled, Compiler, GenerationSpec, Runtime, RuntimeOptions};
 
 /// What the engine needs besides the configuration.
 #[derive(Clone, Debug)]
@@ -110,11 +110,13 @@ impl Engine {
             compiler: Compiler::this_executable(),
             cache_dir: surroundings.cache.clone(),
         };
-        let runtime = Arc::new(Runtime::new(options).map_err(StartError::Runtime)?);
-        let stages = Stages::new(first_generations(&runtime, &config, workers).await?);
+        let runtime = Runtime::new(options).map_err(StartError::Runtime)?;
+        let build: Arc<Build> =
+            Arc::new(move |stage, number| runtime.build_generation(generation_spec(stage, number, workers)));
+        let stages = Stages::new(first_generations(&build, &config).await?);
         let exporters = start_exporters(&config, limit.queue_bytes(config.exporters.len()), &metrics)?;
         let assembly = assemble(&config, &stages, &exporters, workers, &metrics).map_err(StartError::Worker)?;
-        let control = Control::new(runtime, config, stages, workers, Arc::clone(&metrics));
+        let control = Control::new(build, config, stages, Arc::clone(&metrics));
 
         let mut addresses: Vec<_> =
             receivers.iter().map(|(_, server)| (server.description(), server.local_addr())).collect();
@@ -149,12 +151,29 @@ impl Engine {
     }
 }
 
-/// Compiling takes seconds, and nothing of it belongs on an I/O thread.
-async fn first_generations(runtime: &Arc<Runtime>, config: &Config, workers: usize) -> Result<Snapshot, StartError> {
-    let (runtime, stages) = (Arc::clone(runtime), config.stages.clone());
-    let building = tokio::task::spawn_blocking(move || Control::first_generations(&runtime, &stages, workers));
+/// Builds the first generation of every stage, one after another. Compiling takes seconds, and nothing of it belongs on an I/O
+/// thread.
+async fn first_generations(build: &Arc<Build>, config: &Config) -> Result<Snapshot, StartError> {
+    let (build, stages) = (Arc::clone(build), config.stages.clone());
+    let building = tokio::task::spawn_blocking(move || {
+        let first = |stage: Stage| build(&stage, 1).map_err(|source| (Box::new(stage), source));
+        stages.into_iter().map(first).collect::<Result<Snapshot, _>>()
+    });
     let built = building.await.map_err(|panicked| StartError::Abandoned(panicked.to_string()))?;
     built.map_err(|(stage, source)| StartError::Stage { stage, source })
+}
+
+/// What a stage of the file is built from.
+pub fn generation_spec(stage: &Stage, number: u64, workers: usize) -> GenerationSpec {
+    GenerationSpec {
+        stage: stage.name.clone(),
+        number,
+        component: stage.component.clone(),
+        config: stage.config.clone(),
+        limits: stage.limits,
+        on_fault: stage.on_fault,
+        workers,
+    }
 }
 
 fn bind_receivers(config: &Config) -> Result<Vec<(usize, Server)>, StartError> {

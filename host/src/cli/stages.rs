@@ -6,8 +6,9 @@ use crate::cli::report::causes;
 use crate::config::code::Code;
 use crate::config::model::Stage;
 use crate::config::{Loaded, Problem};
+use crate::engine::generation_spec;
 use crate::memory::Budget;
-use crate::wasm::{BuildError, Bundled, Compiler, GenerationSpec, Runtime, RuntimeOptions};
+use crate::wasm::{BuildError, Bundled, Compiler, Runtime, RuntimeOptions};
 
 /// Guests of a check are not charged to what serves.
 const CHECK_BYTES_MAX: u64 = 1 << 30;
@@ -29,7 +30,9 @@ pub fn problems(loaded: &Loaded, bundled: &'static [Bundled]) -> Vec<Problem> {
             ];
         }
     };
-    let build = |stage: &Stage| runtime.build_generation(spec(stage)).err().map(|error| problem(loaded, stage, &error));
+    let build = |stage: &Stage| {
+        runtime.build_generation(generation_spec(stage, 1, 1)).err().map(|error| problem(loaded, stage, &error))
+    };
     loaded.config.stages.iter().filter_map(build).collect()
 }
 
@@ -52,16 +55,4 @@ pub fn problem(loaded: &Loaded, stage: &Stage, error: &BuildError) -> Problem {
     let detail: Vec<_> = [error.to_string()].into_iter().chain(causes(error as &dyn Error)).collect();
     Problem::new(Code::Component, place, format!("processor \"{}\" {message}", stage.name), help)
         .detail(detail.join("\n"))
-}
-
-fn spec(stage: &Stage) -> GenerationSpec {
-    GenerationSpec {
-        stage: stage.name.clone(),
-        number: 1,
-        component: stage.component.clone(),
-        config: stage.config.clone(),
-        limits: stage.limits,
-        on_fault: stage.on_fault,
-        workers: 1,
-    }
 }

@@ -12,10 +12,17 @@ use crate::config::model::{Component, Config, Stage};
 use crate::config::{self, Change};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::stage::Generation;
-use crate::pipeline::stages::{Snapshot, Stages};
-use crate::wasm::{self, Runtime};
+use crate::pipeline::stages::Stages;
+use crate::wasm;
 
+mod known;
+mod report;
+#[cfg(test)]
+mod tests;
 pub mod watch;
+
+use self::known::{Known, digest, same_identity};
+pub use self::report::{Serving, SwapError, Swapped, Version};
 
 /// How long a swap waits for the old generation's last batch before it reports without it.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -23,16 +30,17 @@ const DRAIN_POLL: Duration = Duration::from_millis(2);
 
 /// Changes stages of a running engine, one change at a time. A change that was begun ends by itself, whether or not who asked for it
 /// still waits.
-#[derive(Debug)]
 pub struct Control {
-    runtime: Arc<Runtime>,
+    build: Arc<Build>,
     stages: Arc<Stages>,
     metrics: Arc<Metrics>,
-    workers: usize,
     /// Held by the change under way, while it builds.
     change: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
+
+/// Builds a generation of this number. May block for as long as compiling takes.
+pub type Build = dyn Fn(&Stage, u64) -> Result<Arc<dyn Generation>, wasm::BuildError> + Send + Sync;
 
 #[derive(Debug)]
 struct State {
@@ -40,17 +48,6 @@ struct State {
     file: Config,
     /// By stage index.
     stages: Vec<Known>,
-}
-
-/// What is known of a stage.
-#[derive(Clone, Debug)]
-struct Known {
-    /// What serves.
-    serving: Stage,
-    /// What the file said when it was last loaded. Differs from what serves after a swap that the file does not say (drift).
-    filed: Stage,
-    /// Of the component that the file named then: its path may hold another one since.
-    filed_digest: String,
 }
 
 /// Stages that serve something else since a moment ago.
@@ -63,118 +60,9 @@ struct Committed {
     draining: Vec<JoinHandle<()>>,
 }
 
-/// What serves at a stage.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Serving {
-    /// The stage.
-    pub stage: String,
-    /// What serves.
-    #[serde(rename = "serving")]
-    pub version: Version,
-    /// True where the file says something else: a restart returns to that.
-    pub drifted: bool,
-}
-
-/// A stage that now serves something else.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Swapped {
-    /// The stage.
-    pub stage: String,
-    /// What served before.
-    pub old: Version,
-    /// What serves now.
-    pub new: Version,
-    /// True where the file says something else: a restart returns to that.
-    pub drifted: bool,
-    /// False where the old generation still had a batch when the wait was over.
-    pub drained: bool,
-}
-
-/// A generation, for people.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Version {
-    /// Its number.
-    pub generation: u64,
-    /// SHA-256 of the component, in hex.
-    pub digest: String,
-}
-
-/// A swap that did not happen. What served before still serves.
-#[derive(Debug, thiserror::Error)]
-pub enum SwapError {
-    /// No such stage runs.
-    #[error("no stage \"{stage}\" is running; there are: {known}")]
-    UnknownStage {
-        /// As asked for.
-        stage: String,
-        /// Names that exist.
-        known: String,
-    },
-    /// The file changes more than stages.
-    #[error("the file also changes {what}; only stages can change while running, so nothing was changed")]
-    OtherChanges {
-        /// Names and lines.
-        what: String,
-    },
-    /// A defect of ours.
-    #[error("the change was abandoned: {0}")]
-    Abandoned(String),
-    /// A candidate failed before it served.
-    #[error("stage \"{stage}\" failed at step {step}; generation {serving} is still serving")]
-    Build {
-        /// The stage.
-        stage: String,
-        /// `verify`, `compile`, `link`, `configure` or `probe`.
-        step: &'static str,
-        /// The generation that still serves.
-        serving: u64,
-        /// Why.
-        source: wasm::BuildError,
-    },
-}
-
-impl SwapError {
-    /// The step that failed, for labels and exit messages.
-    pub fn step(&self) -> &'static str {
-        match self {
-            SwapError::UnknownStage { .. } | SwapError::OtherChanges { .. } => "plan",
-            SwapError::Abandoned(_) => "abandoned",
-            SwapError::Build { step, .. } => step,
-        }
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let short = self.digest.get(..12).unwrap_or(&self.digest);
-        write!(f, "generation {} sha256:{short}", self.generation)
-    }
-}
-
 impl Control {
-    /// Builds the first generation of every stage, one after another. Blocks for as long as compiling takes.
-    ///
-    /// # Errors
-    /// The first stage that cannot be built.
-    pub fn first_generations(
-        runtime: &Runtime,
-        stages: &[Stage],
-        workers: usize,
-    ) -> Result<Snapshot, (Box<Stage>, wasm::BuildError)> {
-        let build = |stage: &Stage| {
-            runtime.build_generation(spec(stage, 1, workers)).map_err(|error| (Box::new(stage.clone()), error))
-        };
-        stages.iter().map(build).collect()
-    }
-
-    /// Controls the stages of `config`, which serve their first generations.
-    pub fn new(
-        runtime: Arc<Runtime>,
-        config: Config,
-        stages: Arc<Stages>,
-        workers: usize,
-        metrics: Arc<Metrics>,
-    ) -> Arc<Self> {
+    /// Controls the stages of `config`, which serve their first generations, made by `build`.
+    pub fn new(build: Arc<Build>, config: Config, stages: Arc<Stages>, metrics: Arc<Metrics>) -> Arc<Self> {
         let generations = stages.snapshot();
         for generation in generations.iter() {
             let stage = metrics.stage(generation.stage());
@@ -188,7 +76,7 @@ impl Control {
         };
         let first = config.stages.iter().zip(generations.iter()).map(first).collect();
         let state = Mutex::new(State { stages: first, file: config });
-        Arc::new(Self { runtime, stages, metrics, workers, change: tokio::sync::Mutex::default(), state })
+        Arc::new(Self { build, stages, metrics, change: tokio::sync::Mutex::default(), state })
     }
 
     /// Brings the stages of which the file says something new, in its text or in a component that it names, to what it says. All
@@ -233,7 +121,7 @@ impl Control {
         let state = self.state();
         let serving = |(known, generation): (&Known, &Arc<dyn Generation>)| Serving {
             stage: known.serving.name.clone(),
-            version: version(generation.as_ref()),
+            version: Version::of(generation.as_ref()),
             drifted: known.has_drifted(),
         };
         state.stages.iter().zip(self.stages.snapshot().iter()).map(serving).collect()
@@ -321,7 +209,7 @@ impl Control {
         for ((index, generation), (_, stage)) in built.iter().zip(wanted) {
             self.metrics.stage(&stage.name).generation.set(i64::try_from(generation.number()).unwrap_or(i64::MAX));
             self.metrics.swaps(&stage.name, "committed").inc();
-            let (old, new) = (version(served[*index].as_ref()), version(generation.as_ref()));
+            let (old, new) = (Version::of(served[*index].as_ref()), Version::of(generation.as_ref()));
             tracing::info!(stage = stage.name, old = %old, new = %new, "swapped");
             committed.digests.push((*index, new.digest.clone()));
             committed.swapped.push(Swapped { stage: stage.name.clone(), old, new, drifted: false, drained: true });
@@ -343,8 +231,8 @@ impl Control {
     }
 
     async fn build(&self, stage: Stage, number: u64) -> Result<Arc<dyn Generation>, wasm::BuildError> {
-        let (runtime, workers) = (Arc::clone(&self.runtime), self.workers);
-        let building = tokio::task::spawn_blocking(move || runtime.build_generation(spec(&stage, number, workers)));
+        let build = Arc::clone(&self.build);
+        let building = tokio::task::spawn_blocking(move || build(&stage, number));
         building.await.unwrap_or_else(|panicked| Err(wasm::BuildError::Abandoned(panicked.to_string())))
     }
 
@@ -371,26 +259,6 @@ impl Committed {
     }
 }
 
-impl Known {
-    fn has_drifted(&self) -> bool {
-        !same_identity(&self.serving, &self.filed)
-    }
-
-    /// Whether the path that the file names holds another component than when it was last loaded. Reads it.
-    fn is_rebuilt(&self) -> bool {
-        match &self.filed.component {
-            Component::File { path, .. } => {
-                wasm::digest_of_file(path).is_some_and(|digest| digest != self.filed_digest)
-            }
-            Component::Bundled(_) | Component::Uploaded(_) => false,
-        }
-    }
-}
-
-fn version(generation: &dyn Generation) -> Version {
-    Version { generation: generation.number(), digest: generation.digest().to_owned() }
-}
-
 fn place(change: &Change) -> String {
     match change.line {
         Some(line) => format!("{} (line {line})", change.part),
@@ -400,28 +268,6 @@ fn place(change: &Change) -> String {
 
 fn named(stages: &[Stage], name: &str) -> Option<Stage> {
     stages.iter().find(|stage| stage.name == name).cloned()
-}
-
-/// Identity of a stage: component, config, limits, what happens on a fault. Its line in the file is not part of it, nor how its
-/// config is written.
-fn same_identity(a: &Stage, b: &Stage) -> bool {
-    a.component == b.component
-        && (a.config == b.config || json(&a.config).is_some_and(|config| Some(config) == json(&b.config)))
-        && a.limits == b.limits
-        && a.on_fault == b.on_fault
-}
-
-fn json(text: &str) -> Option<serde_json::Value> {
-    serde_json::from_str(text).ok()
-}
-
-/// SHA-256 of a component that has bytes of its own, in hex. Reads files.
-fn digest(component: &Component) -> Option<String> {
-    match component {
-        Component::File { path, .. } => wasm::digest_of_file(path),
-        Component::Uploaded(wasm) => Some(wasm::digest(wasm)),
-        Component::Bundled(_) => None,
-    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SwapError> {
@@ -444,14 +290,8 @@ async fn until_gone(old: &Weak<dyn Generation>) {
     }
 }
 
-fn spec(stage: &Stage, number: u64, workers: usize) -> wasm::GenerationSpec {
-    wasm::GenerationSpec {
-        stage: stage.name.clone(),
-        number,
-        component: stage.component.clone(),
-        config: stage.config.clone(),
-        limits: stage.limits,
-        on_fault: stage.on_fault,
-        workers,
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("state", &self.state).finish_non_exhaustive()
     }
 }

@@ -7,8 +7,11 @@ use tracing::{info, warn};
 
 use super::Sent;
 use crate::observe::metrics::{Counter, ExporterMetrics, Metrics};
+use crate::observe::throttle::Throttle;
 use crate::signal::Signal;
 
+/// Between two log lines on failures that came and went.
+const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two log lines on refusals.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -105,18 +108,26 @@ fn gauge(items: u64) -> i64 {
 pub(super) struct Health {
     exporter: String,
     state: Mutex<State>,
+    /// A peer that takes every other request must not flood the log.
+    failure_lines: Throttle,
+    refusal_lines: Throttle,
 }
 
 #[derive(Debug, Default)]
 struct State {
     failing_since: Option<Instant>,
-    refusal_logged: Option<Instant>,
-    refusals_unlogged: u64,
+    /// Whether that it fails was logged, so that its end is, too.
+    is_logged: bool,
 }
 
 impl Health {
     pub(super) fn new(exporter: String) -> Health {
-        Health { exporter, state: Mutex::default() }
+        Health {
+            exporter,
+            state: Mutex::default(),
+            failure_lines: Throttle::new(FAILURE_LOG_INTERVAL),
+            refusal_lines: Throttle::new(REFUSAL_LOG_INTERVAL),
+        }
     }
 
     pub(super) fn failing_since(&self) -> Option<Instant> {
@@ -126,29 +137,30 @@ impl Health {
     /// A try ended without an answer, or with one that asks to come again.
     pub(super) fn failed(&self, message: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.failing_since.is_none() {
-            state.failing_since = Some(Instant::now());
-            warn!(exporter = self.exporter, "cannot send, trying again: {message}");
+        if state.failing_since.is_some() {
+            return;
+        }
+        state.failing_since = Some(Instant::now());
+        if let Some(left_out) = self.failure_lines.admit() {
+            state.is_logged = true;
+            warn!(exporter = self.exporter, left_out, "cannot send, trying again: {message}");
         }
     }
 
     /// The peer answered for good.
     pub(super) fn answered(&self) {
-        let since = self.state.lock().unwrap_or_else(PoisonError::into_inner).failing_since.take();
-        if let Some(since) = since {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = state.failing_since.take()
+            && std::mem::take(&mut state.is_logged)
+        {
             info!(exporter = self.exporter, "sending again, after {:.1} s", since.elapsed().as_secs_f64());
         }
     }
 
     /// The peer refused items for good; they are counted each time, logged now and then.
     pub(super) fn refused(&self, message: &str) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.refusal_logged.is_some_and(|at| at.elapsed() < REFUSAL_LOG_INTERVAL) {
-            state.refusals_unlogged += 1;
-            return;
+        if let Some(left_out) = self.refusal_lines.admit() {
+            warn!(exporter = self.exporter, left_out, "the peer rejected items: {message}");
         }
-        state.refusal_logged = Some(Instant::now());
-        let more = std::mem::take(&mut state.refusals_unlogged);
-        warn!(exporter = self.exporter, more_since_last = more, "the peer rejected items: {message}");
     }
 }

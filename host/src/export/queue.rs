@@ -3,12 +3,14 @@
 //! Enqueueing has two phases, so that a request goes into the queues of all its exporters or of none: reserve a slot everywhere,
 //! then push.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
+use futures_util::FutureExt as _;
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::Destination;
@@ -60,6 +62,8 @@ pub struct Exporter {
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
     bytes_max: u64,
+    /// Of those who wait for bytes.
+    turn: Mutex<()>,
     blocks_on_overflow: bool,
     waits_for_result: bool,
     give_up: watch::Sender<bool>,
@@ -83,6 +87,8 @@ struct Shared {
     queue: async_channel::Sender<Queued>,
     delivery: Delivery,
     bytes: AtomicU64,
+    /// Told when `bytes` gets less.
+    room: Notify,
 }
 
 struct Queued {
@@ -108,7 +114,13 @@ impl Exporter {
             health: Health::new(config.name.clone()),
             give_up: asked_to_give_up,
         };
-        let shared = Arc::new(Shared { name: config.name.clone(), queue, delivery, bytes: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            name: config.name.clone(),
+            queue,
+            delivery,
+            bytes: AtomicU64::new(0),
+            room: Notify::new(),
+        });
         let mut tasks = JoinSet::new();
         for _ in 0..consumers.max(1) {
             tasks.spawn(consume(waiting.clone(), Arc::clone(&shared), config.queue.enabled));
@@ -116,6 +128,7 @@ impl Exporter {
         Exporter {
             shared,
             bytes_max: u64::MAX,
+            turn: Mutex::default(),
             places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))),
             blocks_on_overflow: config.queue.enabled && config.queue.block_on_overflow,
             waits_for_result: !config.queue.enabled || config.queue.wait_for_result,
@@ -147,6 +160,14 @@ impl Exporter {
     /// A place in the queue, waited for: for [`Exporter::blocks_on_overflow`]. Places are given out in the order of asking.
     pub async fn reserve(&self) -> Result<Slot, Closed> {
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| Closed)?;
+        let _turn = self.turn.lock().await;
+        while self.queued_bytes() >= self.bytes_max && !self.places.is_closed() {
+            // One waits at a time, and is told even if it looked just before.
+            self.shared.room.notified().await;
+        }
+        if self.places.is_closed() {
+            return Err(Closed);
+        }
         Ok(Slot { shared: Arc::clone(&self.shared), place })
     }
 
@@ -181,6 +202,7 @@ impl Exporter {
     /// nothing was left.
     pub async fn shutdown(&self, patience: Duration) -> bool {
         self.places.close();
+        self.shared.room.notify_one();
         self.shared.queue.close();
         let mut consumers = self.consumers.lock().await;
         let drain = async { while consumers.join_next().await.is_some() {} };
@@ -221,9 +243,13 @@ async fn consume(waiting: async_channel::Receiver<Queued>, shared: Arc<Shared>, 
         } else {
             Some(place)
         };
-        shared.delivery.deliver(parcel).await;
+        // A defect costs the parcel, whose acknowledgements settle by themselves, not the consumer.
+        if AssertUnwindSafe(shared.delivery.deliver(parcel)).catch_unwind().await.is_err() {
+            tracing::error!(exporter = shared.name, "an internal error while sending: senders are told to retry");
+        }
         drop(in_flight);
         shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        shared.room.notify_one();
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use tracing::warn;
 
@@ -16,7 +17,11 @@ use super::probe::probe;
 use super::sandbox::Sandbox;
 use super::state::{Opened, State};
 use crate::config::model::{Component, OnFault, StageLimits};
+use crate::observe::throttle::Throttle;
 use crate::pipeline::stage::{Fault, FaultKind, Generation, Instance};
+
+/// Between two log lines on spare instances that cannot be made.
+const SPARE_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a generation is made from.
 #[derive(Clone)]
@@ -59,6 +64,8 @@ struct Shared {
     opened: Opened,
     prepared: Mutex<Vec<GuestInstance>>,
     is_rebuilding: AtomicBool,
+    /// What fails once fails at each fault.
+    spare_lines: Throttle,
 }
 
 impl WasmGeneration {
@@ -77,6 +84,7 @@ impl WasmGeneration {
             opened: first.opened().clone(),
             prepared: Mutex::new(Vec::with_capacity(spec.workers + 1)),
             is_rebuilding: AtomicBool::new(false),
+            spare_lines: Throttle::new(SPARE_LOG_INTERVAL),
         };
         let mut prepared = vec![first];
         for _ in 0..spec.workers {
@@ -99,7 +107,11 @@ impl WasmGeneration {
             let shared = &generation.0;
             match shared.new_instance() {
                 Ok(instance) => shared.prepared().push(instance),
-                Err(error) => warn!("stage {}: no spare instance: {error}", shared.stage),
+                Err(error) => {
+                    if let Some(left_out) = shared.spare_lines.admit() {
+                        warn!(stage = shared.stage, left_out, "no spare instance: {error}");
+                    }
+                }
             }
             shared.is_rebuilding.store(false, Ordering::Release);
         });

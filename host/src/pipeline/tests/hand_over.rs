@@ -105,3 +105,39 @@ async fn who_waits_for_a_place_holds_none_elsewhere() {
     assert_eq!(heard(waiting).await, Outcome::ACCEPTED);
     rig.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_place_waits_for_bytes_too() {
+    let (key, gate) = closed();
+    let metrics = Metrics::new();
+    let start = || Exporter::start(&exporter("sink", 10), FakeDestination::new(gate.clone(), |_| TAKEN), &metrics);
+    let parcel = || {
+        let part = crate::export::Part { bytes: body(), account: 10, ack: None, charge: None };
+        crate::export::Parcel { signal: Signal::Traces, parts: vec![part] }
+    };
+    let patience = Duration::from_millis(20);
+    for opens in [true, false] {
+        let bounded = Arc::new(start().with_bytes_max(body().len() as u64));
+        bounded.try_reserve().expect("it is empty").push(parcel());
+        assert!(bounded.try_reserve().is_err());
+        let waiting = (0..3).map(|_| {
+            let bounded = Arc::clone(&bounded);
+            tokio::spawn(async move { bounded.reserve().await.map(|slot| slot.push(parcel())) })
+        });
+        let waiting: Vec<_> = waiting.collect();
+        tokio::time::sleep(patience).await;
+        assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+        if opens {
+            key.send_replace(true);
+        } else {
+            bounded.shutdown(Duration::ZERO).await;
+        }
+        for waiting in waiting {
+            let reserved = tokio::time::timeout(PATIENCE, waiting).await.expect("in time").expect("ends");
+            assert_eq!(reserved.is_ok(), opens);
+        }
+        bounded.shutdown(PATIENCE).await;
+        assert_eq!(bounded.queued_bytes(), 0);
+        key.send_replace(false);
+    }
+}

@@ -1,0 +1,195 @@
+//! What is built, what serves and what is told, with generations that are made of nothing.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::config::model::{Lines, MemoryLimit, OnFault, StageLimits};
+use crate::pipeline::stage::{Fault, FaultKind, Instance};
+
+/// Only its identity.
+#[derive(Debug)]
+struct Nothing {
+    stage: String,
+    number: u64,
+    digest: String,
+}
+
+impl Generation for Nothing {
+    fn stage(&self) -> &str {
+        &self.stage
+    }
+
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    fn on_fault(&self) -> OnFault {
+        OnFault::Reject
+    }
+
+    fn rules(&self) -> &[String] {
+        &[]
+    }
+
+    fn instance(&self) -> Result<Box<dyn Instance>, Fault> {
+        Err(Fault { kind: FaultKind::Trap, message: "made of nothing".to_owned() })
+    }
+}
+
+/// Builds what it is given, unless the component's bytes are "bad".
+fn build(stage: &Stage, number: u64) -> Result<Arc<dyn Generation>, wasm::BuildError> {
+    let bytes = match &stage.component {
+        Component::File { path, .. } => std::fs::read(path).unwrap_or_default(),
+        Component::Uploaded(wasm) => wasm.to_vec(),
+        Component::Bundled(name) => name.clone().into_bytes(),
+    };
+    if bytes == b"bad" {
+        return Err(wasm::BuildError::Abandoned("it is bad".to_owned()));
+    }
+    Ok(Arc::new(Nothing { stage: stage.name.clone(), number, digest: wasm::digest(&bytes) }))
+}
+
+/// A file with the stages `a` and `b`, of one component and these configs.
+fn config(component: &Path, configs: [&str; 2]) -> Config {
+    let stage = |(name, config): (&str, &str)| Stage {
+        name: name.to_owned(),
+        component: Component::File { path: component.to_owned(), sha256: None },
+        config: config.to_owned(),
+        limits: StageLimits {
+            memory_bytes_max: 0,
+            deadline: Duration::ZERO,
+            output_bytes_max: 0,
+            log_lines_per_second: 0,
+        },
+        on_fault: None,
+        line: 1,
+    };
+    Config {
+        receivers: Vec::new(),
+        stages: ["a", "b"].into_iter().zip(configs).map(stage).collect(),
+        exporters: Vec::new(),
+        pipelines: Vec::new(),
+        memory: MemoryLimit::Auto,
+        metrics_address: None,
+        log_level: tracing::Level::INFO,
+        admin_address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        lines: Lines::default(),
+    }
+}
+
+fn control_with(build: Arc<Build>, config: Config) -> Arc<Control> {
+    let first = config.stages.iter().map(|stage| build(stage, 1).expect("builds")).collect();
+    Control::new(build, config, Stages::new(first), Arc::new(Metrics::new()))
+}
+
+fn control(config: Config) -> Arc<Control> {
+    control_with(Arc::new(build), config)
+}
+
+/// By stage: generation, and whether it drifted.
+fn serving(control: &Control) -> [(u64, bool); 2] {
+    let serving = control.serving();
+    [0, 1].map(|index| (serving[index].version.generation, serving[index].drifted))
+}
+
+/// A folder with a component in it.
+fn component() -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("mine.wasm");
+    std::fs::write(&path, "one").expect("written");
+    (folder, path)
+}
+
+#[tokio::test]
+async fn a_reload_replaces_what_the_file_says_anew() {
+    let (_folder, path) = component();
+    let control = control(config(&path, ["1", "2"]));
+    assert!(control.reload(config(&path, ["1", "2"])).await.expect("reloads").is_empty());
+    assert!(control.reload(config(&path, ["1", " 2 "])).await.expect("reloads").is_empty(), "written otherwise");
+    let swapped = control.reload(config(&path, ["1", "3"])).await.expect("reloads");
+    assert_eq!(swapped.iter().map(|swapped| swapped.stage.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert!(swapped[0].drained && !swapped[0].drifted);
+    assert_eq!(serving(&control), [(1, false), (2, false)]);
+    std::fs::write(&path, "two").expect("written");
+    assert_eq!(control.reload(config(&path, ["1", "3"])).await.expect("reloads").len(), 2, "its component is another");
+    assert_eq!(serving(&control), [(2, false), (3, false)]);
+}
+
+#[tokio::test]
+async fn a_file_commits_as_one_or_not_at_all() {
+    let (_folder, path) = component();
+    let control = control(config(&path, ["1", "2"]));
+    let mut next = config(&path, ["10", "20"]);
+    next.stages[1].component = Component::Uploaded("bad".into());
+    for _ in 0..2 {
+        let refused = control.reload(next.clone()).await.expect_err("the second stage is bad");
+        assert!(matches!(&refused, SwapError::Build { stage, serving: 1, .. } if stage == "b"), "{refused}");
+        assert_eq!(serving(&control), [(1, false), (1, false)]);
+    }
+    let more = Config { log_level: tracing::Level::WARN, ..config(&path, ["10", "2"]) };
+    assert!(matches!(control.reload(more).await, Err(SwapError::OtherChanges { .. })));
+    assert!(control.reload(config(&path, ["1", "2"])).await.expect("reloads").is_empty(), "back to what serves");
+}
+
+#[tokio::test]
+async fn what_was_swapped_stays_until_the_file_says_something_new() {
+    let (_folder, path) = component();
+    let control = control(config(&path, ["1", "2"]));
+    let swapped = control.swap("a", None, Some("9".to_owned())).await.expect("swaps");
+    assert!(swapped.drifted);
+    assert_eq!(serving(&control), [(2, true), (1, false)]);
+    control.reload(config(&path, ["1", "3"])).await.expect("reloads");
+    assert_eq!(serving(&control), [(2, true), (2, false)], "of a it says nothing new");
+    control.reload(config(&path, ["4", "3"])).await.expect("reloads");
+    assert_eq!(serving(&control), [(3, false), (2, false)]);
+    // A component that was sent by hand, then one that takes the place of the file's.
+    control.swap("a", Some(Component::Uploaded("sent".into())), None).await.expect("swaps");
+    assert_eq!(serving(&control), [(4, true), (2, false)]);
+    std::fs::write(&path, "two").expect("written");
+    control.reload(config(&path, ["4", "3"])).await.expect("reloads");
+    assert_eq!(serving(&control), [(5, false), (3, false)]);
+}
+
+#[tokio::test]
+async fn a_swap_to_what_the_file_says_is_no_drift_but_a_new_generation() {
+    let (_folder, path) = component();
+    let control = control(config(&path, ["{\"a\": 1}", "2"]));
+    let sent = Some(Component::Uploaded("one".into()));
+    let swapped = control.swap("a", sent, Some("{\"a\":1}".to_owned())).await.expect("swaps");
+    assert_eq!((swapped.drifted, swapped.old.generation, swapped.new.generation), (false, 1, 2));
+    assert_eq!(swapped.old.digest, swapped.new.digest);
+    assert!(matches!(control.swap("c", None, None).await, Err(SwapError::UnknownStage { .. })));
+    let bad = control.swap("a", Some(Component::Uploaded("bad".into())), None).await;
+    assert!(matches!(bad, Err(SwapError::Build { serving: 2, .. })));
+    assert_eq!(serving(&control), [(2, false), (1, false)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_ends_although_its_asker_left_and_others_wait_for_it() {
+    let (_folder, path) = component();
+    let go = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&go);
+    let slow = move |stage: &Stage, number: u64| {
+        while number == 2 && !gate.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        build(stage, number)
+    };
+    let control = control_with(Arc::new(slow), config(&path, ["1", "2"]));
+    let left = tokio::time::timeout(Duration::from_millis(20), control.swap("a", None, Some("3".to_owned()))).await;
+    assert!(left.is_err(), "it is not through");
+    assert_eq!(serving(&control), [(1, false), (1, false)], "and says so meanwhile");
+    let next = tokio::spawn({
+        let control = Arc::clone(&control);
+        async move { control.swap("a", None, Some("4".to_owned())).await }
+    });
+    go.store(true, Ordering::Relaxed);
+    let swapped = next.await.expect("ends").expect("swaps");
+    assert_eq!((swapped.old.generation, swapped.new.generation), (2, 3));
+}
