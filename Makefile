@@ -8,7 +8,7 @@ PYTHON      := target/venv/ready
 
 ## Build everything, start the engine with made-up traffic, and show what happens.
 run: build
-	@exec target/release/sluicebox demo --config examples/quickstart/sluicebox.yaml
+	@exec target/release/sluicebox demo --config examples/quickstart/sluicebox.yaml $(ARGS)
 
 ## Leaves target/release/sluicebox.
 build: bundled
