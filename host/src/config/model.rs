@@ -105,11 +105,11 @@ pub enum Component {
     Uploaded(Arc<[u8]>),
 }
 
-/// `limits` of a stage (DESIGN: memory 64 MiB, deadline 50 ms + 20 us per row).
+/// `limits` of a stage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StageLimits {
-    /// `memory_mib`, in bytes.
-    pub memory_bytes_max: u64,
+    /// `memory_mib`, in bytes; None = by what the component is: 256 MiB where it carries a language's runtime, else 64 MiB.
+    pub memory_bytes_max: Option<u64>,
     /// `deadline`: of one call, before the allowance per row.
     pub deadline: Duration,
     /// `output_mib`, in bytes: what one call may hand to the host.
