@@ -4,7 +4,7 @@ CARGO_BUILD := .ci/progress cargo build --release --locked
 GUESTS      := filter misbehaving drop-health-checks
 PYTHON      := target/venv/ready
 
-.PHONY: run build test check soak bench guests bundled lint doc clean
+.PHONY: run build test polyglot check soak bench guests bundled lint doc clean
 
 ## Build everything, start the engine with made-up traffic, and show what happens.
 run: build
@@ -18,8 +18,12 @@ build: bundled
 test: build guests $(PYTHON)
 	.ci/progress cargo test --release --locked --workspace
 
+## Filters in JavaScript and Python (examples/): builds them with tools from npm and PyPI, which takes a minute, and tests them.
+polyglot: target/guests/javascript-filter.wasm target/guests/python-filter.wasm
+	.ci/progress cargo test --release --locked -p sluicebox-tests --test polyglot
+
 ## What continuous integration runs.
-check: lint doc test
+check: lint doc test polyglot
 
 lint: bundled
 	cargo fmt --check
@@ -57,6 +61,22 @@ $(CORE_MODULES) &: $(GUEST_SOURCES) guests/toolchain.sh
 
 $(PYTHON): tests/python/requirements.txt tests/python/venv.sh
 	.ci/progress tests/python/venv.sh
+
+CONTRACT := $(wildcard wit/*.wit)
+JS       := target/javascript-filter
+$(JS)/ready: examples/javascript-filter/package.json
+	mkdir -p $(JS)
+	cp examples/javascript-filter/package.json $(JS)
+	.ci/progress npm install --prefix $(JS) --no-audit --no-fund --loglevel=error
+	@touch $@
+target/guests/javascript-filter.wasm: $(wildcard examples/javascript-filter/*.*js) $(JS)/ready $(CONTRACT)
+	mkdir -p target/guests
+	cp examples/javascript-filter/*.*js $(JS)
+	cd $(JS) && node build.mjs filter.js ../../wit ../guests/javascript-filter.wasm
+
+target/guests/python-filter.wasm: examples/python-filter/app.py $(CONTRACT) $(PYTHON)
+	mkdir -p target/guests
+	target/venv/bin/componentize-py -d wit -w filter componentize --stub-wasi -p examples/python-filter app -o $@
 
 clean:
 	cargo clean

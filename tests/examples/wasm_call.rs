@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
 use rustix::time::{ClockId, clock_gettime};
@@ -86,6 +87,31 @@ fn main() {
             black_box(crate::runtime(bundled));
         })
     );
+    polyglot(&runtime);
+}
+
+/// Filters in other languages; they repeat ten values as the one in Rust does.
+fn polyglot(runtime: &Runtime) {
+    for name in ["javascript-filter", "python-filter"] {
+        if !path(name).exists() {
+            println!("{name}: not built (make polyglot)");
+            continue;
+        }
+        let started = Instant::now();
+        let generation = build_for(1, runtime, file(name), r#"{"routes": ["/3"]}"#);
+        println!("{name}: compiled in {:.1} s", started.elapsed().as_secs_f64());
+        let mut instance = generation.instance().expect("is prepared");
+        for rows in [0, 1, 512, 2048] {
+            let mut batch = Some(Batch::index(Signal::Traces, vec![routes(rows)]).expect("is valid"));
+            let whole = call_ns(&mut *instance, &mut batch, rows as u32);
+            let per_row = whole / rows.max(1) as f64;
+            println!("{rows:>5} rows: a call {whole:>8.0} ns = {per_row:>6.1} ns per row");
+        }
+        println!("memory {} KiB", instance.memory_bytes() >> 10);
+        let generation_us = |workers| us(|| drop(build_for(workers, runtime, file(name), r#"{"routes": ["/3"]}"#)));
+        let another = (generation_us(5) - generation_us(1)) / 4.0;
+        println!("another instance: instantiate, configure, first call, drop: {another:>8.1} us");
+    }
 }
 
 fn call_ns(instance: &mut dyn Instance, batch: &mut Option<Batch>, rows: u32) -> f64 {
@@ -143,7 +169,7 @@ fn build(runtime: &Runtime, component: Component, config: &str) -> Arc<dyn Gener
 
 fn build_for(workers: usize, runtime: &Runtime, component: Component, config: &str) -> Arc<dyn Generation> {
     let limits = StageLimits {
-        memory_bytes_max: 64 << 20,
+        memory_bytes_max: None,
         deadline: Duration::from_millis(50),
         output_bytes_max: 16 << 20,
         log_lines_per_second: 10,
@@ -178,6 +204,18 @@ fn traces(rows: usize) -> Bytes {
         })
         .collect();
     let scope = ScopeSpans { spans, ..ScopeSpans::default() };
+    let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+    Bytes::from(ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec())
+}
+
+/// Spans with one of ten routes each.
+fn routes(rows: usize) -> Bytes {
+    let span = |n: usize| {
+        let value = Some(AnyValue { value: Some(Value::StringValue(format!("/{}", n % 10))) });
+        let route = KeyValue { key: "http.route".to_owned(), value, ..KeyValue::default() };
+        Span { name: "name".to_owned(), attributes: vec![route], ..Span::default() }
+    };
+    let scope = ScopeSpans { spans: (0..rows).map(span).collect(), ..ScopeSpans::default() };
     let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
     Bytes::from(ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec())
 }

@@ -89,13 +89,18 @@ impl Batch {
         Slice { resources, scopes, items }
     }
 
-    /// Bytes of what the slice shows: its items, and the resources and scopes that they are in.
+    /// Bytes of what the slice shows, at least: from its first item to its last, and the resources and scopes of these.
     pub fn bytes_of(&self, slice: &Slice) -> u64 {
         let items = self.index.items.get(places(&slice.items)).unwrap_or_default();
+        let (Some(first), Some(last)) = (items.first(), items.last()) else { return 0 };
+        let segments = self.segment_of(slice.items.start)..self.segment_of(slice.items.end - 1);
+        let before_last = self.segments.get(segments).unwrap_or_default();
+        let before_last: u64 = before_last.iter().map(|segment| segment.bytes.len() as u64).sum();
         let resources = self.index.resources.heads.get(places(&slice.resources)).unwrap_or_default();
         let scopes = self.index.scopes.heads.get(places(&slice.scopes)).unwrap_or_default();
-        let heads = resources.iter().chain(scopes).map(|head| head.extent);
-        items.iter().copied().chain(heads).map(|extent| u64::from(extent.end - extent.start)).sum()
+        let heads = [resources.first(), resources.last(), scopes.first(), scopes.last()].into_iter().flatten();
+        let heads: u64 = heads.map(|head| u64::from(head.extent.end - head.extent.start)).sum();
+        heads + (before_last + u64::from(last.end)).saturating_sub(u64::from(first.start))
     }
 
     /// Rows of `level` within the slice; 0 where the signal has no such level or it was not made available by `ensure`.

@@ -135,8 +135,8 @@ impl fmt::Debug for Component {
 /// `limits` of a stage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StageLimits {
-    /// `memory_mib`, in bytes.
-    pub memory_bytes_max: u64,
+    /// `memory_mib`, in bytes; None = by what the component is: 256 MiB where it carries a language's runtime, else 64 MiB.
+    pub memory_bytes_max: Option<u64>,
     /// `deadline`: of one call, before the allowance per row.
     pub deadline: Duration,
     /// `output_mib`, in bytes: what one call may hand to the host.
@@ -343,7 +343,7 @@ mod tests {
             component: Component::Uploaded(Bytes::from_static(b"bytes of a component")),
             config: r#"{"token": "hunter2"}"#.to_owned(),
             limits: StageLimits {
-                memory_bytes_max: 1,
+                memory_bytes_max: Some(1),
                 deadline: Duration::ZERO,
                 output_bytes_max: 1,
                 log_lines_per_second: 1,

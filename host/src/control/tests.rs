@@ -62,7 +62,7 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
         component: Component::File { path: component.to_owned(), sha256: None },
         config: config.to_owned(),
         limits: StageLimits {
-            memory_bytes_max: 0,
+            memory_bytes_max: Some(0),
             deadline: Duration::ZERO,
             output_bytes_max: 0,
             log_lines_per_second: 0,

@@ -71,7 +71,7 @@ struct Shared {
 impl WasmGeneration {
     /// Configures one instance per worker and a spare, and calls each of them once.
     pub(super) fn build(spec: GenerationSpec, linked: Arc<Linked>, sandbox: &Arc<Sandbox>) -> Result<Self, BuildError> {
-        let bounds = Bounds::from(spec.limits);
+        let bounds = Bounds::of(&spec.limits, linked.info.bytes);
         let first = GuestInstance::new(sandbox, &linked.pre, bounds, &spec.config)?;
         let shared = Shared {
             stage: spec.stage,

@@ -9,7 +9,7 @@ use wasmtime::component::Resource;
 use super::bindings::{Filter, FilterPre};
 use super::error::ConfigureError;
 use super::fault::{malformed, printable};
-use super::limits::{Bounds, CONFIGURE_DEADLINE, DEADLINE_PER_ROW};
+use super::limits::{Bounds, CONFIGURE_DEADLINE, DEADLINE_PER_ROW, KEPT_HANDLES_MAX};
 use super::sandbox::Sandbox;
 use super::state::{Call, Opened, State};
 use super::store::GuestStore;
@@ -123,7 +123,9 @@ impl Instance for GuestInstance {
     }
 
     fn wants_recycling(&self) -> bool {
-        self.is_spent || self.memory_bytes() >= self.bounds.memory_bytes_max / 100 * RECYCLE_PERCENT
+        self.is_spent
+            || self.store.state().row_handles > KEPT_HANDLES_MAX
+            || self.memory_bytes() >= self.bounds.memory_bytes_max / 100 * RECYCLE_PERCENT
     }
 }
 

@@ -23,6 +23,9 @@ pub(super) const HOST_CALLS_MAX: u32 = 10_000;
 pub(super) const CONFIGURE_HOST_CALLS_MAX: u32 = 2_000;
 /// Component-model handles of one instance that live at the same time: fields, rules and row sets, twice.
 pub(super) const HANDLES_MAX: usize = 10_000;
+/// An instance that keeps this many row sets' handles after a call is replaced. JavaScript gives handles back when it collects garbage,
+/// which may be never; half of the handles are enough for the row sets of one call and all else.
+pub(super) const KEPT_HANDLES_MAX: u32 = 5_000;
 /// What the host may take for one guest call, beside `limits.output_mib`, for each byte that the guest is shown: a text can be read
 /// alone and in a tuple, and ids are twice as long in hexadecimal digits. So no field's size makes a call fail; only repeating long
 /// values does, as a tuple of a resource's text and a span's name repeats the text for each name.
@@ -34,6 +37,14 @@ pub(super) const CONFIGURE_DEADLINE: Duration = Duration::from_secs(2);
 /// What a call's deadline gains with each row.
 pub(super) const DEADLINE_PER_ROW: Duration = Duration::from_micros(20);
 
+/// Memory of an instance where the file says nothing.
+const MEMORY_BYTES_DEFAULT: u64 = 64 << 20;
+/// The same of a component that carries a language's runtime, whose heap is mostly the runtime's own.
+const MEMORY_BYTES_DEFAULT_WITH_RUNTIME: u64 = 256 << 20;
+/// Components above this carry a language's runtime: those in Rust or C have up to 1 MiB, JavaScript's 12, Python's 18. The size is all
+/// that is known for sure without running them; how much memory they begin with says less, since snapshots of heaps are compact.
+const COMPONENT_BYTES_WITH_RUNTIME: u64 = 4 << 20;
+
 /// Bounds of one instance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Bounds {
@@ -42,10 +53,16 @@ pub(super) struct Bounds {
     pub(super) deadline: Duration,
 }
 
-impl From<StageLimits> for Bounds {
-    fn from(limits: StageLimits) -> Self {
+impl Bounds {
+    /// What the file says, and for the rest what suits a component of this size.
+    pub(super) fn of(limits: &StageLimits, component_bytes: u64) -> Self {
+        let memory_bytes_default = if component_bytes > COMPONENT_BYTES_WITH_RUNTIME {
+            MEMORY_BYTES_DEFAULT_WITH_RUNTIME
+        } else {
+            MEMORY_BYTES_DEFAULT
+        };
         Self {
-            memory_bytes_max: limits.memory_bytes_max,
+            memory_bytes_max: limits.memory_bytes_max.unwrap_or(memory_bytes_default),
             output_bytes_max: limits.output_bytes_max,
             deadline: limits.deadline,
         }
@@ -143,6 +160,21 @@ mod tests {
     use super::*;
 
     const PAGE: usize = 64 << 10;
+
+    #[test]
+    fn memory_is_what_the_file_says_or_suits_the_component() {
+        let of = |memory_bytes_max, component_bytes| {
+            let limits = StageLimits {
+                memory_bytes_max,
+                deadline: Duration::ZERO,
+                output_bytes_max: 0,
+                log_lines_per_second: 0,
+            };
+            Bounds::of(&limits, component_bytes).memory_bytes_max
+        };
+        assert_eq!((of(None, 1 << 20), of(None, 12 << 20)), (64 << 20, 256 << 20));
+        assert_eq!((of(Some(1 << 30), 1 << 20), of(Some(32 << 20), 12 << 20)), (1 << 30, 32 << 20));
+    }
 
     #[test]
     fn growth_is_charged_and_given_back() {

@@ -54,6 +54,8 @@ pub(super) struct State {
     pub(super) call: Option<Call>,
     pub(super) columns: Columns,
     pub(super) rows: RowSets,
+    /// Handles of row sets that the guest holds, those of earlier calls included.
+    pub(super) row_handles: u32,
     host_calls_left: u32,
     output_bytes_left: u64,
     output_bytes_max: u64,
@@ -69,6 +71,7 @@ impl State {
             call: None,
             columns: Columns::default(),
             rows: RowSets::default(),
+            row_handles: 0,
             host_calls_left: 0,
             output_bytes_left: 0,
             output_bytes_max: bounds.output_bytes_max,
@@ -152,11 +155,14 @@ impl State {
         let bytes = bytes_of(&rows);
         let reading = &mut self.call()?.reading;
         reading.bytes_left = reading.bytes_left.checked_sub(bytes).ok_or_else(too_large)?;
-        Ok(Resource::new_own(self.rows.insert(rows)?))
+        let handle = self.rows.insert(rows)?;
+        self.row_handles += 1;
+        Ok(Resource::new_own(handle))
     }
 
     /// The guest is done with a row set. Handles of earlier calls may be given back at any time.
     pub(super) fn drop_rows(&mut self, handle: u32) {
+        self.row_handles = self.row_handles.saturating_sub(1);
         if let (Some(rows), Some(call)) = (self.rows.remove(handle), &mut self.call) {
             call.reading.bytes_left += bytes_of(&rows);
         }

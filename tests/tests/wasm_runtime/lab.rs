@@ -70,7 +70,7 @@ pub fn spec(behaviour: &str) -> GenerationSpec {
 
 pub fn limits() -> StageLimits {
     StageLimits {
-        memory_bytes_max: 64 * MIB,
+        memory_bytes_max: None,
         deadline: Duration::from_millis(50),
         output_bytes_max: 16 * MIB,
         log_lines_per_second: 10,
@@ -112,7 +112,8 @@ pub fn traces_with_events(events: usize) -> Bytes {
     request(None, vec![Span { events: vec![Event::default(); events], ..Span::default() }])
 }
 
-fn request(resource: Option<Resource>, spans: Vec<Span>) -> Bytes {
+/// A request with these spans.
+pub fn request(resource: Option<Resource>, spans: Vec<Span>) -> Bytes {
     let scope = ScopeSpans { spans, ..ScopeSpans::default() };
     let resource = ResourceSpans { resource, scope_spans: vec![scope], ..ResourceSpans::default() };
     Bytes::from(ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec())

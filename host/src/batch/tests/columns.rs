@@ -336,8 +336,10 @@ fn long_text_above(spans: usize, text_bytes: usize) -> Batch {
 fn what_columns_take_is_bounded() {
     let batch = long_text_above(100, 10_000);
     let slice = batch.slice(0..100);
-    assert!((10_000 + 100 * 8..20_000).contains(&batch.bytes_of(&slice)), "{}", batch.bytes_of(&slice));
+    // The resource is counted as the first and as the last.
+    assert!((20_000 + 100 * 8..22_000).contains(&batch.bytes_of(&slice)), "{}", batch.bytes_of(&slice));
     assert!(batch.bytes_of(&batch.slice(0..1)) < batch.bytes_of(&slice));
+    assert_eq!(batch.bytes_of(&batch.slice(0..0)), 0);
     let open =
         |paths: &[&str]| Field::open(&paths.iter().map(|&path| path.to_owned()).collect::<Vec<_>>()).expect("known");
     let (name, long) = (open(&["span.name"]), open(&["resource.attributes[\"long\"]"]));

@@ -12,7 +12,7 @@ use crate::config::tree::Node;
 
 /// Bounds of a guest's instance unless told otherwise.
 pub const STAGE_LIMITS_DEFAULT: StageLimits = StageLimits {
-    memory_bytes_max: 64 << 20,
+    memory_bytes_max: None,
     deadline: Duration::from_millis(50),
     output_bytes_max: 16 << 20,
     log_lines_per_second: 10,
@@ -97,7 +97,7 @@ fn limits(mut section: Section<'_>) -> StageLimits {
     let limits = StageLimits {
         memory_bytes_max: section
             .whole("memory_mib", 1..=MEMORY_MIB_MAX)
-            .map_or(default.memory_bytes_max, |mib| mib << 20),
+            .map_or(default.memory_bytes_max, |mib| Some(mib << 20)),
         deadline: section.duration("deadline", DEADLINE_RANGE).unwrap_or(default.deadline),
         output_bytes_max: section
             .whole("output_mib", 1..=OUTPUT_MIB_MAX)
