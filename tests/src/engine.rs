@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,6 +17,9 @@ use crate::account::Metrics;
 
 /// Compiling components may take as long.
 const START_BOUND: Duration = Duration::from_secs(120);
+/// Ports for engines under test: 20000 to 31999.
+const PORT_MIN: u16 = 20_000;
+const PORTS: u16 = 12_000;
 const STOP_BOUND: Duration = Duration::from_secs(20);
 
 /// Goes under `service:` of a config, in flow style: own metrics on `$METRICS`, few log lines.
@@ -37,10 +41,7 @@ pub struct Addresses {
 impl Addresses {
     /// Ports that were free a moment ago.
     pub fn free() -> Result<Self> {
-        // All are held before any is given back, so that they differ.
-        let held = (0..4).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
-        let address = |n: usize| held[n].local_addr();
-        Ok(Self { grpc: address(0)?, http: address(1)?, metrics: address(2)?, admin: address(3)? })
+        Ok(Self { grpc: free_port()?, http: free_port()?, metrics: free_port()?, admin: free_port()? })
     }
 
     /// Replaces `$GRPC`, `$HTTP` and `$METRICS` (host:port) in a config, and gives the admin API an address of its own.
@@ -52,6 +53,21 @@ impl Addresses {
             .replace("$METRICS", &self.metrics.to_string())
             .replace("$ADMIN", &self.admin.to_string())
     }
+}
+
+/// A port below those that the system gives to outgoing connections, which would take it again before the engine does. Each is
+/// given once; processes that test at the same time start at different ones.
+fn free_port() -> Result<SocketAddr> {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 97)? * 120;
+    for _ in 0..PORTS {
+        let port = PORT_MIN + first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no free port between {PORT_MIN} and {}", PORT_MIN + PORTS)
 }
 
 /// A process and the directory of its config and output; both end when dropped.

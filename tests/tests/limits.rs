@@ -32,7 +32,7 @@ async fn gated() -> (Sink, Arc<AtomicBool>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spent_budget_is_a_retry_and_recovers() {
+async fn a_spent_share_of_the_budget_is_a_retry_and_recovers() {
     let (sink, gate) = gated().await;
     let config = Config::new()
         .processor("memory_limiter", "check_interval: 1s, limit_mib: 40, spike_limit_mib: 8")
@@ -56,16 +56,18 @@ async fn a_spent_budget_is_a_retry_and_recovers() {
         told.push(report);
     }
     let accepted: Vec<_> = told.iter().map(client::Report::accepted).collect();
-    let fit = budget / request_bytes;
-    assert!(accepted[0] > fit / 2 && accepted.iter().sum::<u64>() <= fit, "{accepted:?} of {fit} that fit");
+    // Its one queue has a quarter of the budget; those that come at the same moment may pass it together.
+    let fit = budget / 4 / request_bytes;
+    let bound = fit + plan.in_flight as u64 * plan.connections as u64;
+    assert!(accepted[0] > fit / 2 && accepted.iter().sum::<u64>() <= bound, "{accepted:?} of {fit} that fit");
     for (protocol, address) in [(Protocol::Grpc, engine.addresses.grpc), (Protocol::Http, engine.addresses.http)] {
         let answer = send_once(address, protocol, Signal::Traces, workload.request(9, 0)).await.unwrap();
         assert!(matches!(answer, Answer::Retry { after: Some(_), .. }), "{protocol:?}: {answer:?}");
     }
     let metrics = engine.metrics().await.unwrap();
     let used = metrics.sum("memory_used_bytes", &[]);
-    assert!(used <= budget && used > budget / 2, "{used} of {budget}");
-    assert!(metrics.sum("receiver_requests", &[("outcome", "over_budget")]) > 0);
+    assert!(used <= budget && used > budget / 8, "{used} of {budget}");
+    assert!(metrics.sum("receiver_requests", &[("outcome", "retry")]) > 0);
     let grown = engine.process.rss_bytes().unwrap() - rss;
     assert!(grown < 2 * budget + 32 * MIB, "{} MiB resident for a budget of {} MiB", grown / MIB, budget / MIB);
 
