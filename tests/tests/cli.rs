@@ -171,7 +171,8 @@ async fn components_lists_what_this_build_has() {
 /// What is started without a terminal writes no colours and asks nothing; what people need to know is in a few lines.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_says_what_it_promises() {
-    let engine = Engine::start(&config(EARLY_RULE)).await.unwrap();
+    let mut engine = Engine::start(&config(EARLY_RULE)).await.unwrap();
+    assert!(engine.process.stop().unwrap().success());
     let stderr = engine.process.stderr();
     for part in [
         engine.addresses.grpc.to_string(),
