@@ -50,6 +50,13 @@ pub(super) enum Scalar {
     PointInt,
 }
 
+impl Scalar {
+    /// Ids of traces and spans, in either form.
+    pub(super) fn is_id(self) -> bool {
+        matches!(self, Scalar::Bytes(_) | Scalar::Hex(_))
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MetricField {
     Type,

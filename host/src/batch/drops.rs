@@ -91,7 +91,7 @@ impl Drops {
 
 impl Batch {
     /// Removes rows; row numbers of the batch change with this call.
-    pub fn apply(&mut self, mut drops: Drops) {
+    pub(super) fn drop_rows(&mut self, mut drops: Drops) {
         if drops.is_empty() {
             return;
         }

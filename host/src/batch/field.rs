@@ -2,7 +2,7 @@
 
 use crate::signal::Signal;
 
-use super::catalog::{CONTEXTS, Context, Read};
+use super::catalog::{CONTEXTS, Context, Read, Scalar};
 use super::levels::Level;
 
 /// One field, or a tuple of fields, read at one level.
@@ -65,6 +65,32 @@ impl Field {
             field.paths.push(path);
         }
         field.ok_or_else(|| PathError("a field needs at least one path".to_owned()))
+    }
+
+    /// Parses one path of a field that can be written; errors say why another cannot.
+    pub fn open_to_write(path: &str) -> Result<Field, PathError> {
+        let field = Field::open(&[path.to_owned()])?;
+        match field.paths.first().map(|path| path.read) {
+            Some(Read::Scalar(scalar)) if scalar.is_id() => {
+                Err(PathError(format!("{path:?}: ids cannot be written: they hold traces together")))
+            }
+            Some(Read::Scalar(Scalar::Duration)) => {
+                Err(PathError(format!("{path:?}: it is the difference of two times, write these")))
+            }
+            Some(Read::Metric(_)) => Err(PathError(format!("{path:?}: it says what the data points mean"))),
+            Some(_) => Ok(field),
+            None => Err(PathError("a field needs a path".to_owned())),
+        }
+    }
+
+    /// Whether it can be written.
+    pub fn is_writable(&self) -> bool {
+        let [path] = self.paths.as_slice() else { return false };
+        match path.read {
+            Read::Attribute | Read::AnyValue(_) => true,
+            Read::Scalar(scalar) => !scalar.is_id() && scalar != Scalar::Duration,
+            Read::Metric(_) => false,
+        }
     }
 
     /// The level that the field is read at.

@@ -72,8 +72,18 @@ pub(super) enum MetricData {
 }
 
 impl Index {
+    /// Indexes segments.
+    pub(super) fn of<'a>(signal: Signal, segments: impl Iterator<Item = &'a [u8]>) -> Result<Index, Malformed> {
+        let mut index = Index { points: (signal == Signal::Metrics).then(Children::default), ..Index::default() };
+        for segment in segments {
+            index.segment(segment, signal)?;
+        }
+        index.close();
+        Ok(index)
+    }
+
     /// Indexes one more segment; `close` must follow the last.
-    pub(super) fn segment(&mut self, bytes: &[u8], signal: Signal) -> Result<(), Malformed> {
+    fn segment(&mut self, bytes: &[u8], signal: Signal) -> Result<(), Malformed> {
         self.segments.push(self.resources.extents.len() as u32);
         let mut fields = Reader::new(bytes);
         loop {

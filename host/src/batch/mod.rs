@@ -2,7 +2,8 @@
 //!
 //! Nothing here is decoded: the index knows where each resource, scope, item and sub-item begins and ends
 //! (u32 offsets, one array per level); fields are read from the bytes when a stage asks for them, each different
-//! value once; dropped rows leave by splicing bytes around them, once, when the batch leaves the stages.
+//! value once. Dropped rows leave the index at once and the bytes by splicing, when the batch leaves the stages; what stages write
+//! ([`Edits`]) is spliced in together with that, or before, when another stage wants to read it ([`Batch::settle`]).
 //!
 //! Bytes are read by the rules of protobuf (<https://protobuf.dev/programming-guides/encoding/>), with prost's limits:
 //! fields in any order, unknown ones kept, the last of a scalar wins, parts of a message are merged, overlong varints
@@ -17,9 +18,11 @@ use crate::signal::Signal;
 mod catalog;
 mod column;
 mod drops;
+mod edits;
 mod field;
 mod index;
 mod levels;
+mod new_values;
 mod plan;
 mod rows;
 mod scalars;
@@ -27,16 +30,21 @@ mod scan;
 mod splice;
 mod value;
 mod wire;
+mod write;
 
 #[cfg(test)]
 mod tests;
 
 pub use column::{Column, TooLarge};
 pub use drops::Drops;
+pub use edits::{EditError, Edits};
 pub use field::{Field, Path, PathError};
 pub use levels::{Level, Slice};
+pub use new_values::NewValues;
 pub use rows::RowSet;
+pub use write::Mode;
 
+use edits::Changes;
 use index::{Children, Index};
 use splice::Cut;
 
@@ -56,6 +64,8 @@ pub struct Batch {
     signal: Signal,
     segments: Vec<Source>,
     index: Index,
+    /// Written by a stage and not in the bytes yet.
+    changes: Option<Changes>,
 }
 
 /// What leaves: one per segment that came in, in order.
@@ -84,13 +94,9 @@ impl Batch {
         if u32::try_from(bytes).is_err() {
             return Err(Malformed { offset: u32::MAX, what: "requests of more than 4 GiB together" });
         }
-        let mut index = Index { points: (signal == Signal::Metrics).then(Children::default), ..Index::default() };
-        for segment in &segments {
-            index.segment(segment, signal)?;
-        }
-        index.close();
+        let index = Index::of(signal, segments.iter().map(|segment| segment.as_ref()))?;
         let segments = segments.into_iter().map(|bytes| Source { bytes, cuts: Vec::new(), dropped: false }).collect();
-        Ok(Batch { signal, segments, index })
+        Ok(Batch { signal, segments, index, changes: None })
     }
 
     /// The signal of all its requests.
@@ -177,20 +183,55 @@ impl Batch {
         self.index.items_of(segment)
     }
 
-    /// Splices what was dropped out of the bytes, in one copy per changed segment.
-    pub fn into_segments(mut self) -> Vec<Segment> {
+    /// Applies what one stage wants, of all slices: rows it drops, and edits (a drop beats them). Row numbers change by drops.
+    ///
+    /// On an error the batch is as it was. Edits are not seen by readers before [`Batch::settle`].
+    pub fn apply(&mut self, drops: Drops, edits: Edits) -> Result<(), EditError> {
+        if self.changes.is_some() {
+            return Err(EditError::Conflict("edits of the stage before have not been settled"));
+        }
+        if !edits.is_empty() {
+            self.changes = Some(edits.into_changes(self.segments.len())?);
+        }
+        self.drop_rows(drops);
+        Ok(())
+    }
+
+    /// Makes edits part of the bytes, for readers to come. Without edits it does nothing.
+    ///
+    /// An error means that they cannot be: the batch must not be used any more.
+    pub fn settle(&mut self) -> Result<(), EditError> {
+        let Some(changes) = self.changes.take() else { return Ok(()) };
+        for (number, source) in self.segments.iter_mut().enumerate() {
+            source.bytes = source.spliced(&self.index, number, &changes)?;
+            source.cuts.clear();
+        }
+        let segments = self.segments.iter().map(|source| source.bytes.as_ref());
+        let unreadable = |_malformed| EditError::BadValue("what was written cannot be read");
+        self.index = Index::of(self.signal, segments).map_err(unreadable)?;
+        Ok(())
+    }
+
+    /// What is left, each changed segment spliced in one copy. An error means that a segment would grow to 4 GiB.
+    pub fn into_segments(mut self) -> Result<Vec<Segment>, EditError> {
         let sources = std::mem::take(&mut self.segments);
+        let changes = self.changes.take().unwrap_or_default();
         let out = |(number, source): (usize, Source)| {
             let account = self.account_of(self.index.items_of(number));
-            let bytes = if source.dropped {
-                Bytes::new()
-            } else if source.cuts.is_empty() {
-                source.bytes
-            } else {
-                splice::splice(&source.bytes, &self.index, number, &source.cuts)
-            };
-            Segment { bytes, account }
+            Ok(Segment { bytes: source.spliced(&self.index, number, &changes)?, account })
         };
         sources.into_iter().enumerate().map(out).collect()
+    }
+}
+
+impl Source {
+    fn spliced(&self, index: &Index, number: usize, changes: &Changes) -> Result<Bytes, EditError> {
+        if self.dropped {
+            return Ok(Bytes::new());
+        }
+        if self.cuts.is_empty() && changes.are_none_of(number) {
+            return Ok(self.bytes.clone());
+        }
+        splice::splice(&self.bytes, index, number, &self.cuts, changes).ok_or(EditError::TooLarge)
     }
 }

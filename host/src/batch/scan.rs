@@ -153,13 +153,20 @@ fn read_index(index: &Index, rows: &Range<u32>, wanted: &[(usize, &Path)], inter
 impl Batch {
     /// Calls `each` with the bytes of each segment and those of `rows` that are in it.
     fn each_segment(&self, level: Level, rows: &Range<u32>, mut each: impl FnMut(&[u8], Range<u32>)) {
-        for (number, segment) in self.segments.iter().enumerate() {
-            let Some(&[first, end]) = self.index.segments.get(number..number + 2) else { continue };
-            let Some(all) = self.index.below(first..end, Level::Resource, level) else { continue };
+        self.segments_of(level, rows).for_each(|(_, bytes, here)| each(bytes, here));
+    }
+
+    /// Number and bytes of each segment, and those of `rows` that are in it, where there are any.
+    pub(super) fn segments_of(
+        &self,
+        level: Level,
+        rows: &Range<u32>,
+    ) -> impl Iterator<Item = (usize, &[u8], Range<u32>)> {
+        self.segments.iter().enumerate().filter_map(move |(number, segment)| {
+            let &[first, end] = self.index.segments.get(number..number + 2)? else { return None };
+            let all = self.index.below(first..end, Level::Resource, level)?;
             let here = all.start.max(rows.start)..all.end.min(rows.end);
-            if !here.is_empty() {
-                each(&segment.bytes, here);
-            }
-        }
+            (!here.is_empty()).then_some((number, segment.bytes.as_ref(), here))
+        })
     }
 }

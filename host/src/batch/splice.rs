@@ -1,9 +1,11 @@
-//! Splicing: writing a segment without what was cut from it, with the enclosing length prefixes put right.
+//! Splicing: writing a segment anew with what was cut from it and what was written into it, and the enclosing length prefixes
+//! put right.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::edits::{Change, Changes, Floor};
 use super::index::Index;
 use super::levels::Level;
 use super::wire::{Extent, put_varint, varint_len};
@@ -33,15 +35,37 @@ impl Cut {
     }
 }
 
-/// The segment `number` of the index without `cuts`, which are sorted and disjoint: one allocation of the exact size.
-pub(super) fn splice(bytes: &[u8], index: &Index, number: usize, cuts: &[Cut]) -> Bytes {
-    let mut splicer = Splicer { bytes, index, cuts, next: 0, prefixes: Vec::new() };
+/// The segment `number` of the index without `cuts`, which are sorted and disjoint, and with its changes: one allocation of the exact
+/// size. None where it would have 4 GiB or more.
+pub(super) fn splice(bytes: &[u8], index: &Index, number: usize, cuts: &[Cut], changes: &Changes) -> Option<Bytes> {
+    let edits = changes.segments.get(number).map_or(&[][..], Vec::as_slice);
+    let list = together(cuts, edits, changes);
     let resources = match index.segments.get(number..number + 2) {
         Some(&[first, end]) => first..end,
         _ => 0..0,
     };
-    let gone = splicer.inside(bytes.len() as u32, &Rows::Resources(resources));
-    splicer.write(bytes.len().saturating_sub(gone as usize))
+    let splicer = Splicer { bytes, index, changes, resources, open: Vec::new(), prefixes: Vec::new(), grown: 0 };
+    splicer.run(list)
+}
+
+/// Cuts and changes in one order; a change within a cut goes with it.
+fn together(cuts: &[Cut], edits: &[Change], changes: &Changes) -> Vec<Change> {
+    let mut list = Vec::with_capacity(cuts.len() + edits.len());
+    let mut edits = edits.iter().peekable();
+    for cut in cuts {
+        while let Some(edit) = edits.next_if(|edit| edit.end <= cut.start) {
+            list.push(*edit);
+        }
+        let within = |edit: &&Change| {
+            // An insertion at the cut's end may belong to what is cut, or to what encloses both.
+            let chain = changes.chain(edit);
+            edit.start < cut.end || (edit.start == cut.end && chain.iter().any(|extent| extent.start >= cut.start))
+        };
+        while edits.next_if(within).is_some() {}
+        list.push(Change::removal(cut.start, cut.end));
+    }
+    list.extend(edits);
+    list
 }
 
 /// A length prefix to be written anew.
@@ -51,111 +75,177 @@ struct Prefix {
     length: u32,
 }
 
-/// Live rows that may enclose a cut.
-enum Rows {
-    Resources(Range<u32>),
-    Scopes(Range<u32>),
-    Items(Range<u32>),
-    Containers(Range<u32>),
-    None,
+/// An envelope that encloses the change at hand.
+struct Open {
+    extent: Extent,
+    /// Its level, where it is of the index.
+    floor: Option<Floor>,
+    /// Rows below it that may enclose a change more closely.
+    below: Range<u32>,
+    /// Its place among the prefixes.
+    slot: usize,
+    /// Bytes that its payload gains.
+    grown: i64,
 }
 
 struct Splicer<'a> {
     bytes: &'a [u8],
     index: &'a Index,
-    cuts: &'a [Cut],
-    /// The first cut that was not reached yet.
-    next: usize,
+    changes: &'a Changes,
+    resources: Range<u32>,
+    /// Outermost first.
+    open: Vec<Open>,
     /// In the order of their offsets.
     prefixes: Vec<Prefix>,
+    /// Bytes that the segment gains.
+    grown: i64,
 }
 
 impl Splicer<'_> {
-    /// Goes through the cuts up to `end`; returns how many bytes leave, shorter length prefixes included.
-    fn inside(&mut self, end: u32, rows: &Rows) -> u32 {
-        let mut gone = 0;
-        while let Some(&cut) = self.cuts.get(self.next)
-            && cut.start < end
-        {
-            match self.enclosing(rows, cut) {
-                Some((extent, below)) => gone += self.envelope(extent, &below),
-                None => {
-                    gone += cut.end - cut.start;
-                    self.next += 1;
-                }
+    fn run(mut self, mut list: Vec<Change>) -> Option<Bytes> {
+        list.retain(|change| {
+            // What was to be written into a row that is dropped goes with it.
+            let stays = self.enter(change);
+            if stays {
+                let written = self.changes.with(change).len() as i64;
+                self.grow(written - i64::from(change.end - change.start));
+            }
+            stays
+        });
+        while self.close() {}
+        let length = usize::try_from(self.bytes.len() as i64 + self.grown).ok()?;
+        u32::try_from(length).ok()?;
+        Some(self.write(length, &list))
+    }
+
+    /// Closes what does not enclose the change, and opens what does. False if its envelope is not there any more.
+    fn enter(&mut self, change: &Change) -> bool {
+        let chain = self.changes.chain(change);
+        let mut enclosing = 0;
+        let mut links = 0;
+        for open in &self.open {
+            let encloses = match open.floor {
+                Some(floor) => change.floor.is_none_or(|lowest| floor <= lowest) && has(open.extent, change),
+                None => chain.get(links) == Some(&open.extent),
+            };
+            if !encloses {
+                break;
+            }
+            links += usize::from(open.floor.is_none());
+            enclosing += 1;
+        }
+        while self.open.len() > enclosing {
+            self.close();
+        }
+        if links == 0 {
+            while let Some((floor, extent, below)) = self.closer(change) {
+                self.push(extent, Some(floor), below);
+            }
+            let reached = self.open.last().map_or(Some(Floor::Request), |open| open.floor);
+            if change.floor.is_some() && change.floor != reached {
+                return false;
             }
         }
-        gone
-    }
-
-    fn envelope(&mut self, extent: Extent, below: &Rows) -> u32 {
-        let tag = self.bytes.get(extent.start as usize..).unwrap_or_default();
-        let tag_len = tag.iter().take_while(|&&byte| byte >= 0x80).count() as u32 + 1;
-        let at = extent.start + tag_len..extent.body;
-        let slot = self.prefixes.len();
-        self.prefixes.push(Prefix { at: at.clone(), length: 0 });
-        let gone = self.inside(extent.end, below);
-        let length = extent.end - extent.body - gone;
-        if let Some(prefix) = self.prefixes.get_mut(slot) {
-            prefix.length = length;
+        for &extent in chain.get(links..).unwrap_or_default() {
+            self.push(extent, None, 0..0);
         }
-        // Never negative: what shrinks needs no longer a prefix than before.
-        gone + (at.end - at.start) - varint_len(length)
+        true
     }
 
-    /// The row that has the cut in its payload, and the rows below it.
-    fn enclosing(&self, rows: &Rows, cut: Cut) -> Option<(Extent, Rows)> {
+    /// The row below the innermost open one that encloses the change, if any does.
+    fn closer(&self, change: &Change) -> Option<(Floor, Extent, Range<u32>)> {
         let index = self.index;
-        let (extents, range): (&[Extent], _) = match rows {
-            Rows::Resources(range) => (&index.resources.extents, range),
-            Rows::Scopes(range) => (&index.scopes.extents, range),
-            Rows::Items(range) => (&index.items, range),
-            Rows::Containers(range) => (&index.containers, range),
-            Rows::None => return None,
+        let (floor, range) = match self.open.last() {
+            None => (Floor::Resource, &self.resources),
+            Some(open) => (open.floor?.below()?, &open.below),
+        };
+        if change.floor.is_some_and(|lowest| floor > lowest) {
+            return None;
+        }
+        let extents: &[Extent] = match floor {
+            Floor::Resource => &index.resources.extents,
+            Floor::Scope => &index.scopes.extents,
+            Floor::Item => &index.items,
+            Floor::Container => &index.containers,
+            Floor::Request => return None,
         };
         let among = extents.get(range.start as usize..range.end as usize)?;
-        let before = among.partition_point(|extent| extent.start <= cut.start);
+        let before = among.partition_point(|extent| extent.body <= change.start);
         let extent = *among.get(before.checked_sub(1)?)?;
-        if cut.start < extent.body || cut.end > extent.end {
+        if !has(extent, change) {
             return None;
         }
         let row = range.start + before as u32 - 1;
-        let below = |from, to| index.below(row..row + 1, from, to).unwrap_or_default();
-        Some((
-            extent,
-            match rows {
-                Rows::Resources(_) => Rows::Scopes(below(Level::Resource, Level::Scope)),
-                Rows::Scopes(_) => Rows::Items(below(Level::Scope, Level::Item)),
-                Rows::Items(_) => Rows::Containers(index.containers_range(row)),
-                Rows::Containers(_) | Rows::None => Rows::None,
-            },
-        ))
+        let below = match floor {
+            Floor::Resource => index.below(row..row + 1, Level::Resource, Level::Scope),
+            Floor::Scope => index.below(row..row + 1, Level::Scope, Level::Item),
+            Floor::Item => Some(index.containers_range(row)),
+            Floor::Request | Floor::Container => None,
+        };
+        Some((floor, extent, below.unwrap_or_default()))
     }
 
-    fn write(self, length: usize) -> Bytes {
+    fn push(&mut self, extent: Extent, floor: Option<Floor>, below: Range<u32>) {
+        let tag = self.bytes.get(extent.start as usize..).unwrap_or_default();
+        let tag_len = tag.iter().take_while(|&&byte| byte >= 0x80).count() as u32 + 1;
+        self.open.push(Open { extent, floor, below, slot: self.prefixes.len(), grown: 0 });
+        self.prefixes.push(Prefix { at: extent.start + tag_len..extent.body, length: 0 });
+    }
+
+    /// Closes the innermost envelope: its length is known now.
+    fn close(&mut self) -> bool {
+        let Some(open) = self.open.pop() else { return false };
+        let length = (i64::from(open.extent.end - open.extent.body) + open.grown).clamp(0, i64::from(u32::MAX)) as u32;
+        let Some(prefix) = self.prefixes.get_mut(open.slot) else { return false };
+        prefix.length = length;
+        let old = i64::from(prefix.at.end - prefix.at.start);
+        self.grow(open.grown + i64::from(varint_len(length)) - old);
+        true
+    }
+
+    fn grow(&mut self, bytes: i64) {
+        match self.open.last_mut() {
+            Some(open) => open.grown += bytes,
+            None => self.grown += bytes,
+        }
+    }
+
+    fn write(&self, length: usize, list: &[Change]) -> Bytes {
         let mut out = Vec::with_capacity(length);
         let mut at = 0;
         let mut prefixes = self.prefixes.iter().peekable();
-        let mut cuts = self.cuts.iter().peekable();
-        loop {
-            let next_prefix = prefixes.peek().map_or(u32::MAX, |prefix| prefix.at.start);
-            let next_cut = cuts.peek().map_or(u32::MAX, |cut| cut.start);
-            if next_prefix < next_cut
-                && let Some(prefix) = prefixes.next()
-            {
+        for change in list {
+            // A prefix at the place of an insertion belongs to what follows it.
+            while let Some(prefix) = prefixes.next_if(|prefix| prefix.at.start < change.start) {
                 out.extend_from_slice(self.bytes.get(at..prefix.at.start as usize).unwrap_or_default());
                 put_varint(prefix.length, &mut out);
                 at = prefix.at.end as usize;
-            } else if let Some(cut) = cuts.next() {
-                out.extend_from_slice(self.bytes.get(at..cut.start as usize).unwrap_or_default());
-                at = cut.end as usize;
-            } else {
-                break;
             }
+            out.extend_from_slice(self.bytes.get(at..change.start as usize).unwrap_or_default());
+            out.extend_from_slice(self.changes.with(change));
+            at = change.end as usize;
         }
         out.extend_from_slice(self.bytes.get(at..).unwrap_or_default());
         Bytes::from(out)
     }
+}
+
+impl Floor {
+    /// The envelope's level below.
+    fn below(self) -> Option<Floor> {
+        match self {
+            Floor::Request => Some(Floor::Resource),
+            Floor::Resource => Some(Floor::Scope),
+            Floor::Scope => Some(Floor::Item),
+            Floor::Item => Some(Floor::Container),
+            Floor::Container => None,
+        }
+    }
+}
+
+/// Whether the change lies in the payload. An insertion at its end does.
+fn has(extent: Extent, change: &Change) -> bool {
+    extent.body <= change.start && change.end <= extent.end
 }
 
 impl Index {

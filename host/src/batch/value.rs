@@ -177,3 +177,54 @@ fn any_value(message: &[u8]) -> Result<Any<'_>, Malformed> {
         };
     }
 }
+
+/// How deep lists and maps may nest in what a guest writes; the same as is shown of what came in.
+const NESTING_MAX: u32 = 64;
+
+/// Whether these are the bytes of an AnyValue that holds a list or map, as `kind` says, in one part and with texts in UTF-8.
+pub(super) fn is_any_value(kind: u8, message: &[u8]) -> bool {
+    any_value(message) == Ok(Any::List(kind, 0)) && is_valid(message, NESTING_MAX).is_ok_and(|valid| valid)
+}
+
+/// Checks an AnyValue, each of its fields.
+fn is_valid(message: &[u8], depth: u32) -> Result<bool, Malformed> {
+    let mut fields = Reader::new(message);
+    let mut count = 0;
+    while let Some(tag) = fields.tag()? {
+        count += 1;
+        let valid = match (tag.number, tag.wire) {
+            (1, LEN) => std::str::from_utf8(fields.bytes()?).is_ok(),
+            (2 | 3, VARINT) => fields.varint().map(|_| true)?,
+            (4, FIXED64) => fields.fixed64().map(|_| true)?,
+            (7, LEN) => fields.bytes().map(|_| true)?,
+            (5 | 6, LEN) if depth > 0 => is_valid_list(tag.number == 6, fields.bytes()?, depth - 1)?,
+            _ => false,
+        };
+        if !valid || count > 1 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Checks an ArrayValue or a KeyValueList.
+fn is_valid_list(is_map: bool, message: &[u8], depth: u32) -> Result<bool, Malformed> {
+    let mut fields = Reader::new(message);
+    while let Some(tag) = fields.tag()? {
+        if (tag.number, tag.wire) != (1, LEN) {
+            return Ok(false);
+        }
+        let element = fields.bytes()?;
+        let valid = match is_map {
+            true => {
+                let entry = KeyValue::read(element)?;
+                std::str::from_utf8(entry.key).is_ok() && is_valid(&entry.value, depth)?
+            }
+            false => is_valid(element, depth)?,
+        };
+        if !valid {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

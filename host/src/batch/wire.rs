@@ -204,6 +204,15 @@ pub(super) fn put_varint(mut value: u32, to: &mut Vec<u8>) {
     to.push(value as u8);
 }
 
+/// As [`put_varint`], up to 10 bytes.
+pub(super) fn put_varint64(mut value: u64, to: &mut Vec<u8>) {
+    while value >= 0x80 {
+        to.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    to.push(value as u8);
+}
+
 /// All payloads of field `number`, one after the other: by protobuf's rules their concatenation is the merged message.
 /// Each is walked once, so that a broken one cannot be completed by the next.
 pub(super) fn gather(message: &[u8], number: u32) -> Result<Vec<u8>, Malformed> {

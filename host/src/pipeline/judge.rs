@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::ack::Outcome;
-use crate::batch::{Batch, Drops, Malformed, Segment};
+use crate::batch::{Batch, Drops, EditError, Edits, Malformed, Segment};
 use crate::config::model::OnFault;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::seat::Seat;
@@ -165,9 +165,11 @@ impl Bench {
                     }
                 }
             }
-            batch = apply(batch, effects, |rule, account| drops.push((index, rule, account)));
+            let count = |rule, account| drops.push((index, rule, account));
+            batch = apply(batch, effects, count).map_err(|_error| Unjudged::Panicked)?;
         }
-        Ok(Judged { snapshot, accounts, segments: batch.into_segments(), drops, passed })
+        let segments = batch.into_segments().map_err(|_error| Unjudged::Panicked)?;
+        Ok(Judged { snapshot, accounts, segments, drops, passed })
     }
 
     fn call(
@@ -266,7 +268,11 @@ fn give_up(pipeline: &Pipeline, enters: bool, mut parts: Vec<Part>, unjudged: &U
 }
 
 /// Effects hold only after all slices were judged: row numbers change when they are applied.
-fn apply(mut batch: Batch, effects: Vec<(Range<u32>, Effects)>, mut count: impl FnMut(u16, u64)) -> Batch {
+fn apply(
+    mut batch: Batch,
+    effects: Vec<(Range<u32>, Effects)>,
+    mut count: impl FnMut(u16, u64),
+) -> Result<Batch, EditError> {
     let mut drops = Drops::new(&batch);
     for (slice, effects) in effects {
         let slice = batch.slice(slice);
@@ -274,8 +280,6 @@ fn apply(mut batch: Batch, effects: Vec<(Range<u32>, Effects)>, mut count: impl 
             count(wanted.rule, drops.add(&batch, &slice, &wanted.rows));
         }
     }
-    if !drops.is_empty() {
-        batch.apply(drops);
-    }
-    batch
+    batch.apply(drops, Edits::default())?;
+    Ok(batch)
 }

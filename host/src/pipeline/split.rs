@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::batch::{Batch, Drops, Level, Malformed, RowSet};
+use crate::batch::{Batch, Drops, Edits, Level, Malformed, RowSet};
 use crate::pipeline::{Part, Pipeline};
 use crate::signal::Signal;
 
@@ -51,20 +51,23 @@ fn cut(batch: Batch, body: &Bytes, ranges: &[Range<u32>], pieces: &mut Vec<(Byte
     let (signal, items, start, middle) = (batch.signal(), batch.items(), start.start, middle.start);
     let again = Batch::index(signal, vec![body.clone()])?;
     for (batch, ranges, others) in [(batch, first, middle - start..items), (again, second, 0..middle - start)] {
-        let Some(half) = without(batch, others) else { continue };
+        let Some(half) = without(batch, others)? else { continue };
         cut(Batch::index(signal, vec![half.clone()])?, &half, ranges, pieces)?;
     }
     Ok(())
 }
 
 /// The bytes of a batch of one request without these items; None if nothing is left.
-fn without(mut batch: Batch, items: Range<u32>) -> Option<Bytes> {
+fn without(mut batch: Batch, items: Range<u32>) -> Result<Option<Bytes>, Malformed> {
     let mut others = RowSet::empty(Level::Item, batch.items());
     others.insert_range(items);
     let mut drops = Drops::new(&batch);
     drops.add(&batch, &batch.slice(0..batch.items()), &others);
-    batch.apply(drops);
-    batch.into_segments().pop().map(|segment| segment.bytes).filter(|bytes| !bytes.is_empty())
+    // What only loses rows neither conflicts nor grows.
+    let uncut = |_error| Malformed { offset: 0, what: "a request that cannot be cut" };
+    batch.apply(drops, Edits::default()).map_err(uncut)?;
+    let segment = batch.into_segments().map_err(uncut)?.pop();
+    Ok(segment.map(|segment| segment.bytes).filter(|bytes| !bytes.is_empty()))
 }
 
 /// Item rows in ranges of at most `max` spans, log records or data points; a metric with more points goes alone.

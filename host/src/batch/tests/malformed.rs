@@ -137,9 +137,9 @@ fn check(signal: Signal, bytes: &[u8], rng: &mut StdRng) {
         (0..rows.len()).filter(|_| rng.random_ratio(1, 4)).for_each(|row| rows.insert(row));
         drops.add(&batch, &slice, &rows);
     }
-    batch.apply(drops);
+    batch.apply(drops, Edits::default()).expect("drops alone always apply");
     let account = batch.account();
-    for segment in batch.into_segments() {
+    for segment in batch.into_segments().expect("nothing grew") {
         assert_eq!(judge(signal, &segment.bytes).map(|judged| judged.1), Some(account), "still well-formed");
     }
 }

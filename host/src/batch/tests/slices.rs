@@ -42,6 +42,6 @@ fn rows_past_the_end_are_none() {
     for level in Level::ALL {
         assert_eq!(batch.rows(&slice, level), 0);
     }
-    let left = batch.into_segments();
+    let left = batch.into_segments().expect("nothing grew");
     assert_eq!(left.iter().map(|segment| segment.account).collect::<Vec<_>>(), [0, 0]);
 }

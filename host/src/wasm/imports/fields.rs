@@ -27,6 +27,11 @@ impl HostField for State {
         Ok(self.open_field(&paths).map(Resource::new_own))
     }
 
+    fn open_to_write(&mut self, path: String) -> wasmtime::Result<Result<Resource<FieldHandle>, String>> {
+        self.host_call(path.len())?;
+        Ok(self.open_field_to_write(&path).map(Resource::new_own))
+    }
+
     fn drop(&mut self, _field: Resource<FieldHandle>) -> wasmtime::Result<()> {
         // Fields live as long as the instance: which of them exist must not depend on when a guest drops handles.
         self.host_call(0)
@@ -61,6 +66,11 @@ impl State {
         let field = Field::open(paths).map_err(|error| error.to_string())?;
         self.opened.fields.push(field);
         Ok(self.opened.fields.len() as u32 - 1)
+    }
+
+    fn open_field_to_write(&mut self, path: &str) -> Result<u32, String> {
+        let number = self.open_field(&[path.to_owned()])?;
+        Field::open_to_write(path).map(|_| number).map_err(|error| error.to_string())
     }
 
     fn open_rule(&mut self, name: String) -> Result<u32, String> {
