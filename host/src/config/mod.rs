@@ -81,6 +81,12 @@ pub fn supported_components() -> impl Iterator<Item = (&'static str, &'static [&
     check::known::Group::ALL.into_iter().map(|group| (group.key(), group.supported()))
 }
 
+/// The first key of a bundled stage's block, as JSON, that is not its component's but the engine's own: `limits`, `on_fault`, `keys`.
+pub fn engine_key(config: &str) -> Option<&'static str> {
+    let config: serde_json::Value = serde_json::from_str(config).ok()?;
+    check::processors::OWN_KEYS.into_iter().find(|key| config.get(key).is_some())
+}
+
 /// Reads and checks a file. The report of an error holds every error and warning of the file.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
     load_in(path, &System)

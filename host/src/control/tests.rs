@@ -196,3 +196,20 @@ async fn a_change_ends_although_its_asker_left_and_others_wait_for_it() {
     let swapped = next.await.expect("ends").expect("swaps");
     assert_eq!((swapped.old.generation, swapped.new.generation), (2, 3));
 }
+
+/// What the engine reads of a stage, and its component does not, is not part of a swap.
+#[tokio::test]
+async fn the_engines_own_keys_cannot_be_swapped() {
+    let (_folder, path) = component();
+    let mut config = config(&path, ["{}", "{}"]);
+    config.stages[0].component = Component::Bundled("redaction".to_owned());
+    let control = control(config);
+    for key in ["keys", "limits", "on_fault"] {
+        let refused =
+            control.swap("a", None, Some(format!("{{\"x\": 1, \"{key}\": {{}}}}"))).await.expect_err("refused");
+        assert!(matches!(&refused, SwapError::FileOnly { key: told, .. } if *told == key), "{refused}");
+        assert_eq!(refused.step(), "plan");
+        control.swap("b", None, Some(format!("{{\"{key}\": {{}}}}"))).await.expect("its component judges its config");
+    }
+    assert_eq!(serving(&control)[0], (1, false));
+}

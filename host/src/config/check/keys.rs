@@ -22,6 +22,9 @@ const HELP: &str = "write {env: NAME} or {file: PATH}";
 
 /// Reads the keys of a stage, by name and in the order of the file.
 pub(super) fn keys(section: &mut Section<'_>) -> Vec<(String, Secret)> {
+    if let Some(node) = section.get("keys").filter(|node| !matches!(node.value, Value::Map(_))) {
+        hide(section, node);
+    }
     let Some(all) = section.child_if_present("keys") else { return Vec::new() };
     if all.entries().len() > KEYS_MAX {
         let message = format!("\"keys\" of {} names more than {KEYS_MAX} keys", all.owner);
@@ -50,17 +53,27 @@ pub(super) fn keys(section: &mut Section<'_>) -> Vec<(String, Secret)> {
 
 /// A key that was written out where its origin belongs is not shown. True if there is no map.
 fn hide_misplaced(section: &Section<'_>, node: &Node) -> bool {
-    let hide = |node: &Node| section.context.hide(node.whole_place());
     match &node.value {
         Value::Map(entries) => {
-            entries.iter().filter(|entry| !matches!(&*entry.key, "env" | "file")).for_each(|entry| hide(&entry.value));
+            let others = entries.iter().filter(|entry| !matches!(&*entry.key, "env" | "file"));
+            others.for_each(|entry| hide(section, &entry.value));
             false
         }
         Value::Null => false,
         _ => {
-            hide(node);
+            hide(section, node);
             true
         }
+    }
+}
+
+/// Keeps a value with all that is in it out of messages.
+fn hide(section: &Section<'_>, node: &Node) {
+    section.context.hide(node.whole_place());
+    match &node.value {
+        Value::List(items) => items.iter().for_each(|item| hide(section, item)),
+        Value::Map(entries) => entries.iter().for_each(|entry| hide(section, &entry.value)),
+        _ => {}
     }
 }
 

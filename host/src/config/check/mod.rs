@@ -9,7 +9,7 @@ mod keys;
 pub(super) mod known;
 mod names;
 mod pipelines;
-mod processors;
+pub(super) mod processors;
 mod receivers;
 mod section;
 mod service;

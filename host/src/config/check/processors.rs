@@ -34,6 +34,9 @@ const LIMIT_MIB_MAX: u64 = 16 << 20;
 /// `memory_limiter` of the Collector: the part of the limit that is kept free unless told otherwise.
 const SPIKE_PERCENT_DEFAULT: u64 = 20;
 
+/// Keys of a bundled component's map that are the engine's own.
+pub(in crate::config) const OWN_KEYS: [&str; 3] = ["keys", "limits", "on_fault"];
+
 /// A processor of the file.
 pub(super) enum Processor {
     Stage(Stage),
