@@ -26,7 +26,7 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 /// What the watched files hold: a digest each; a file that is not there is not in it.
 pub type Contents = BTreeMap<PathBuf, [u8; 32]>;
 /// What files held when they were loaded; None where that could not be read.
-pub type Loaded = BTreeMap<PathBuf, Option<[u8; 32]>>;
+pub type LoadedContents = BTreeMap<PathBuf, Option<[u8; 32]>>;
 
 /// Watches a set of files.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub struct Watch {
 
 impl Watch {
     /// Starts watching, as [`Self::follow`] does.
-    pub async fn start(files: Vec<PathBuf>, loaded: &Loaded) -> Self {
+    pub async fn start(files: Vec<PathBuf>, loaded: &LoadedContents) -> Self {
         let (sender, events) = mpsc::channel(1);
         let no_events = sender.clone();
         let on_event = move |event: notify::Result<Event>| {
@@ -61,7 +61,7 @@ impl Watch {
 
     /// Watches these files from now on. A change is what differs from what `loaded` says of a file that was not watched before, or else
     /// from what such a file holds now.
-    pub async fn follow(&mut self, files: Vec<PathBuf>, loaded: &Loaded) {
+    pub async fn follow(&mut self, files: Vec<PathBuf>, loaded: &LoadedContents) {
         let new: Vec<_> = files.iter().filter(|file| !self.files.contains(file)).cloned().collect();
         // Where there is no folder yet there are no events either: the next reading finds what comes.
         for folder in new.iter().flat_map(|file| folders(file)).filter(|folder| folder.is_dir()) {
@@ -163,7 +163,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, "a").expect("written");
-        let mut watch = Watch::start(vec![file.clone()], &Loaded::new()).await;
+        let mut watch = Watch::start(vec![file.clone()], &LoadedContents::new()).await;
         std::fs::write(&file, "b").expect("written");
         assert!(changes(&mut watch).await);
         let other = folder.path().join(".config.yaml.swp");
@@ -182,7 +182,7 @@ mod tests {
         }
         std::os::unix::fs::symlink("..v1", at("..data")).expect("linked");
         std::os::unix::fs::symlink("..data/config.yaml", at("config.yaml")).expect("linked");
-        let mut watch = Watch::start(vec![at("config.yaml")], &Loaded::new()).await;
+        let mut watch = Watch::start(vec![at("config.yaml")], &LoadedContents::new()).await;
         std::os::unix::fs::symlink("..v2", at("..tmp")).expect("linked");
         std::fs::rename(at("..tmp"), at("..data")).expect("renamed");
         assert!(changes(&mut watch).await);
@@ -193,7 +193,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, "a").expect("written");
-        let mut watch = Watch::start(vec![file.clone()], &Loaded::new()).await;
+        let mut watch = Watch::start(vec![file.clone()], &LoadedContents::new()).await;
         std::fs::write(&file, "a").expect("written");
         assert!(!watch.differs(&contents(watch.files.clone()).await));
         std::fs::remove_file(&file).expect("removed");
@@ -207,7 +207,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, "a").expect("written");
-        let mut watch = Watch::start(vec![file.clone()], &Loaded::new()).await;
+        let mut watch = Watch::start(vec![file.clone()], &LoadedContents::new()).await;
         watch.watcher = None;
         while watch.events.try_recv().is_ok() {}
         assert!(tokio::time::timeout(SETTLE, watch.events.recv()).await.is_err(), "silent, not closed");
@@ -220,7 +220,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("config.yaml"), "a").expect("written");
-        let mut watch = Watch::start(vec![at("config.yaml")], &Loaded::new()).await;
+        let mut watch = Watch::start(vec![at("config.yaml")], &LoadedContents::new()).await;
         std::fs::write(at("config.yaml"), "bad").expect("written");
         assert!(changes(&mut watch).await);
         assert!(!watch.differs(&contents(watch.files.clone()).await));
@@ -228,7 +228,7 @@ mod tests {
         assert!(changes(&mut watch).await);
         // A new file is followed from what it holds when it is named.
         std::fs::write(at("mine.wasm"), "1").expect("written");
-        watch.follow(vec![at("config.yaml"), at("mine.wasm")], &Loaded::new()).await;
+        watch.follow(vec![at("config.yaml"), at("mine.wasm")], &LoadedContents::new()).await;
         std::fs::write(at("mine.wasm"), "2").expect("written");
         assert!(changes(&mut watch).await);
     }
@@ -243,7 +243,7 @@ mod tests {
         let loaded = |name: &str, text: Option<&str>| (at(name), text.map(|text| Sha256::digest(text).into()));
         let loaded = [loaded("same", Some("same")), loaded("changed", Some("other")), loaded("new", None)];
         for (name, expected) in [("same", false), ("changed", true), ("new", true)] {
-            let mut watch = Watch::start(vec![at(name)], &Loaded::from(loaded.clone())).await;
+            let mut watch = Watch::start(vec![at(name)], &LoadedContents::from(loaded.clone())).await;
             assert_eq!(watch.differs(&contents(watch.files.clone()).await), expected, "{name}");
             if expected {
                 assert!(changes(&mut watch).await);
