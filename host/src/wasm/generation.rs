@@ -16,7 +16,7 @@ use super::limits::Bounds;
 use super::probe::probe;
 use super::sandbox::Sandbox;
 use super::state::{Opened, State};
-use crate::config::model::{Component, OnFault, StageLimits};
+use crate::config::model::{Component, OnFault, Secret, StageLimits};
 use crate::observe::throttle::Throttle;
 use crate::pipeline::stage::{Fault, FaultKind, Generation, Instance};
 
@@ -34,6 +34,8 @@ pub struct GenerationSpec {
     pub component: Component,
     /// What `configure` gets: JSON text.
     pub config: String,
+    /// Keys for keyed hashes, by the names that a component opens.
+    pub keys: Vec<(String, Secret)>,
     /// Bounds of an instance.
     pub limits: StageLimits,
     /// Only where the file says so; else what the component imports decides.
@@ -180,7 +182,7 @@ impl ConfigureError {
     }
 }
 
-/// Without `config`, which may hold secrets.
+/// Without `config` and `keys`, which may be secrets.
 impl fmt::Debug for GenerationSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GenerationSpec")
