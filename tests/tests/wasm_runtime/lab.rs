@@ -62,6 +62,7 @@ pub fn spec(behaviour: &str) -> GenerationSpec {
         number: 1,
         component: Component::File { path: guest("misbehaving"), sha256: None },
         config: format!("{{\"behaviour\": \"{behaviour}\"}}"),
+        keys: Vec::new(),
         limits: limits(),
         on_fault: None,
         workers: 1,
