@@ -170,7 +170,7 @@ pub fn generation_spec(stage: &Stage, number: u64, workers: usize) -> Generation
         number,
         component: stage.component.clone(),
         config: stage.config.clone(),
-        keys: Vec::new(),
+        keys: stage.keys.clone(),
         limits: stage.limits,
         on_fault: stage.on_fault,
         workers,

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
+use super::code::Code;
 use super::*;
 
 struct Fixed;
@@ -128,7 +129,7 @@ fn files_are_read_within_limits() {
     std::fs::write(&path, b"receivers:\n  caf\xe9:\n").unwrap();
     let report = load_in(&path, &Fixed).unwrap_err();
     assert_eq!(report.problems()[0].code, Code::NotText);
-    assert_eq!(report.problems()[0].place, Some(Place { line: 2, column: 6, end_column: 6 }));
+    assert_eq!(report.problems()[0].place, Some(Place { file: 0, line: 2, column: 6, end_column: 6 }));
     std::fs::write(&path, "#".repeat(usize::try_from(FILE_BYTES_MAX).unwrap())).unwrap();
     assert_eq!(code(&path), Code::Empty);
     std::fs::write(&path, "#".repeat(usize::try_from(FILE_BYTES_MAX).unwrap() + 1)).unwrap();

@@ -260,9 +260,10 @@ impl Committed {
 }
 
 fn place(change: &Change) -> String {
-    match change.line {
-        Some(line) => format!("{} (line {line})", change.part),
-        None => change.part.clone(),
+    match change.place {
+        // A line of an included file says nothing without the file's name, which is not known here.
+        Some(place) if place.file == 0 => format!("{} (line {})", change.part, place.line),
+        Some(_) | None => change.part.clone(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
+use crate::config::Place;
 use crate::config::model::{Lines, MemoryLimit, OnFault, StageLimits};
 use crate::pipeline::stage::{Fault, FaultKind, Instance};
 
@@ -61,6 +62,7 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
         name: name.to_owned(),
         component: Component::File { path: component.to_owned(), sha256: None },
         config: config.to_owned(),
+        keys: Vec::new(),
         limits: StageLimits {
             memory_bytes_max: Some(0),
             deadline: Duration::ZERO,
@@ -68,7 +70,8 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
             log_lines_per_second: 0,
         },
         on_fault: None,
-        line: 1,
+        place: Place::default(),
+        config_place: Place::default(),
     };
     Config {
         receivers: Vec::new(),

@@ -17,7 +17,7 @@ pub(super) struct Keys(Vec<(String, KeyedHash)>);
 impl Keys {
     pub(super) fn new(keys: &[(String, Secret)]) -> Self {
         let keyed = |(name, secret): &(String, Secret)| {
-            let Ok(hash) = KeyedHash::new_from_slice(secret.expose().as_ref()) else {
+            let Ok(hash) = KeyedHash::new_from_slice(secret.expose()) else {
                 unreachable!("HMAC takes keys of any length (RFC 2104, section 3)")
             };
             (name.clone(), hash)

@@ -29,7 +29,8 @@ fn changed(from: &str, to: &str) -> Diff {
 }
 
 fn others(diff: &Diff) -> Vec<(&str, Option<u32>, ChangeKind)> {
-    diff.others.iter().map(|change| (change.part.as_str(), change.line, change.kind)).collect()
+    let line = |change: &Change| change.place.map(|place| place.line);
+    diff.others.iter().map(|change| (change.part.as_str(), line(change), change.kind)).collect()
 }
 
 #[test]
@@ -48,7 +49,7 @@ fn a_changed_stage_says_in_what() {
     ] {
         let diff = changed(from, to);
         let [change] = diff.stages.as_slice() else { panic!("{diff:?}") };
-        assert_eq!((change.name.as_str(), change.line), ("wasm/a", 3));
+        assert_eq!((change.name.as_str(), change.place.line), ("wasm/a", 3));
         assert_eq!([change.component, change.config, change.limits, change.on_fault], expected, "{to}");
         assert!(diff.is_live());
     }
