@@ -1,7 +1,7 @@
 # `make run` and `make test` are each enough by themselves on a fresh machine; see README.md.
 
 CARGO_BUILD := .ci/progress cargo build --release --locked
-GUESTS      := filter misbehaving drop-health-checks
+GUESTS      := filter misbehaving misbehaving-redactor drop-health-checks
 PYTHON      := target/venv/ready
 
 .PHONY: run build test polyglot check soak bench guests bundled lint doc clean
