@@ -102,7 +102,7 @@ fn amounts(this: &Instance, batch: &Batch, behaviour: &str) -> Result<(), String
         },
         "hash_offsets" => drop(key()?.hmac_sha256(&[0, 9], b"abc")),
         "much_to_hash" => loop {
-            key()?.hmac_sha256(&[0, 1 << 20], &[0; 1 << 20]);
+            key()?.hmac_sha256(&[0, 1 << 20], &vec![0; 1 << 20]);
         },
         // One text in as many pieces as can be passed: hardly any bytes, and a hash for each.
         "many_hashes" => drop(key()?.hmac_sha256(&vec![0; 400_000], &[])),

@@ -12,6 +12,7 @@ wit_bindgen::generate!({
         }
     ",
     world: "sluicebox:misbehaving/misbehaving-redactor",
+    generate_all,
 });
 
 pub use sluicebox::telemetry::adding::{insert, insert_values};

@@ -105,7 +105,13 @@ fn edit(this: &Instance, batch: &Batch, behaviour: &str) -> Result<bool, String>
         // The first row loses the attribute `added`.
         "remove" => {
             let first = batch.where_rows("span", &[1]);
-            set_rows(batch, &this.added, &first, &Values { kinds: vec![0], offsets: vec![0, 0], bytes: vec![] }, &this.rule);
+            set_rows(
+                batch,
+                &this.added,
+                &first,
+                &Values { kinds: vec![0], offsets: vec![0, 0], bytes: vec![] },
+                &this.rule,
+            );
         }
         // All rows get the attribute `added`, where they do not have it.
         "insert" => insert(batch, &this.added, &batch.where_rows("span", &[0xff; 512]), &texts(&["yes"]), &this.rule),
