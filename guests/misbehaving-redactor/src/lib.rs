@@ -130,6 +130,32 @@ fn edit(this: &Instance, batch: &Batch, behaviour: &str) -> Result<bool, String>
             let all = batch.where_rows("resource", &[0xff]);
             set_rows(batch, &this.of_resource, &all, &texts(&[this.calls.get().to_string()]), &this.rule);
         }
+        // Spans with `secret` in them or below get the attribute `added`; `key` of those with a key `password`.
+        "mark_secret" => {
+            let rows = contents::where_leaves(batch, &holding(&contents::read(batch), "secret"), "span");
+            set_rows(batch, &this.added, &rows, &texts(&["secret"]), &this.rule);
+        }
+        "mark_password" => {
+            let rows = contents::where_keys(batch, &named(&contents::read(batch), "password"), "span");
+            set_rows(batch, &this.added, &rows, &texts(&["password"]), &this.rule);
+        }
+        // Each span is named by how often `secret` and keys `password` are in itself.
+        "count" => {
+            let leaves = contents::read(batch);
+            let secrets = contents::leaf_counts(batch, &holding(&leaves, "secret"), "span");
+            let passwords = contents::key_counts(batch, &named(&leaves, "password"), "span");
+            for (row, (secrets, passwords)) in secrets.iter().zip(&passwords).enumerate() {
+                let mut bitmap = vec![0; row / 8 + 1];
+                bitmap[row / 8] = 1 << (row % 8);
+                let name = format!("{secrets} and {passwords}");
+                set_rows(batch, &this.name, &batch.where_rows("span", &bitmap), &texts(&[name]), &this.rule);
+            }
+        }
+        // Every leaf becomes a text.
+        "replace_all" => {
+            let which: Vec<u32> = (1..contents::read(batch).places.len() as u32).collect();
+            replace_leaves(batch, &which, &texts(&vec!["x"; which.len()]), &this.rule);
+        }
         other => bad::edit(this, batch, other)?,
     }
     Ok(false)
@@ -137,19 +163,26 @@ fn edit(this: &Instance, batch: &Batch, behaviour: &str) -> Result<bool, String>
 
 /// Redacts, and says whether any text holds `poison`.
 fn mask(this: &Instance, batch: &Batch) -> bool {
-    let Leaves { data, keys, .. } = contents::read(batch);
-    let of_kind = |values: &Values, entry: u32| values.kinds[entry as usize] == STRING;
-    let leaves: Vec<u32> = (0..data.kinds.len() as u32).filter(|&leaf| of_kind(&data, leaf)).collect();
-    let secret: Vec<u32> = leaves.iter().copied().filter(|&leaf| text(&data, leaf).contains("secret")).collect();
-    let masked: Vec<String> = secret.iter().map(|&leaf| text(&data, leaf).replace("secret", "***")).collect();
+    let leaves = contents::read(batch);
+    let secret = holding(&leaves, "secret");
+    let masked: Vec<String> = secret.iter().map(|&leaf| text(&leaves.data, leaf).replace("secret", "***")).collect();
     replace_leaves(batch, &secret, &texts(&masked), &this.rule);
-    let named = |name: &str| -> Vec<u32> {
-        (0..keys.kinds.len() as u32).filter(|&key| of_kind(&keys, key) && text(&keys, key) == name).collect()
-    };
-    remove_keys(batch, &named("password"), &this.rule);
-    let old = named("old");
+    remove_keys(batch, &named(&leaves, "password"), &this.rule);
+    let old = named(&leaves, "old");
     rename_keys(batch, &old, &texts(&vec!["new"; old.len()]), &this.rule);
-    leaves.iter().any(|&leaf| text(&data, leaf).contains("poison"))
+    !holding(&leaves, "poison").is_empty()
+}
+
+/// Leaves that are texts with this in them.
+fn holding(leaves: &Leaves, part: &str) -> Vec<u32> {
+    let data = &leaves.data;
+    let of_kind = |leaf: &u32| data.kinds[*leaf as usize] == STRING;
+    (0..data.kinds.len() as u32).filter(of_kind).filter(|&leaf| text(data, leaf).contains(part)).collect()
+}
+
+/// Keys of this name, in all places.
+fn named(leaves: &Leaves, name: &str) -> Vec<u32> {
+    (0..leaves.keys.kinds.len() as u32).filter(|&key| text(&leaves.keys, key) == name).collect()
 }
 
 fn text(values: &Values, entry: u32) -> &str {
