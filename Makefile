@@ -1,8 +1,8 @@
 # `make run` and `make test` are each enough by themselves on a fresh machine; see README.md.
 
 CARGO_BUILD := .ci/progress cargo build --release --locked
-BUNDLED     := filter
-GUESTS      := $(BUNDLED) misbehaving drop-health-checks
+BUNDLED     := filter attributes
+GUESTS      := $(BUNDLED) misbehaving misbehaving-redactor drop-health-checks
 PYTHON      := target/venv/ready
 
 .PHONY: run build test polyglot check soak bench guests bundled lint doc clean

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::batch::{Batch, RowSet};
+use crate::batch::{Batch, Edits, RowSet};
 use crate::config::model::OnFault;
 
 /// One configured component, ready to judge. Replaced as a whole by a newer generation; never changed.
@@ -40,6 +40,12 @@ pub trait Instance: Send {
 pub struct Effects {
     /// In call order; the first rule that drops a row is accounted for it.
     pub drops: Vec<RuleDrop>,
+    /// What it changes. A drop beats edits.
+    pub edits: Edits,
+    /// Index into [`Generation::rules`] and places that were edited for it, in call order.
+    pub edited: Vec<(u16, u64)>,
+    /// Removals among the edits of what nobody could judge: nested too deep, or in fields that this version of OTLP does not have.
+    pub unjudgeable: u64,
 }
 
 /// Rows to drop, and why.

@@ -99,7 +99,7 @@ impl Instance for FakeInstance {
             Act::Drop(dropped, rule) => {
                 let mut rows = RowSet::empty(Level::Item, items.end - items.start);
                 dropped.into_iter().for_each(|row| rows.insert(row));
-                Ok(Effects { drops: vec![RuleDrop { rows, rule }] })
+                Ok(Effects { drops: vec![RuleDrop { rows, rule }], ..Effects::default() })
             }
             Act::Fault(kind) => Err(Fault { kind, message: "as asked".to_owned() }),
             Act::Panic => panic!("as asked"),
