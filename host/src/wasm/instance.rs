@@ -9,7 +9,7 @@ use wasmtime::component::Resource;
 use super::bindings::{Filter, FilterPre};
 use super::error::ConfigureError;
 use super::fault::{malformed, printable};
-use super::limits::{Bounds, CONFIGURE_DEADLINE, DEADLINE_PER_ROW, KEPT_HANDLES_MAX};
+use super::limits::{Bounds, CONFIGURE_DEADLINE, DEADLINE_PER_ROW, Denied, KEPT_HANDLES_MAX};
 use super::sandbox::Sandbox;
 use super::state::{Call, Opened, State};
 use super::store::GuestStore;
@@ -89,10 +89,20 @@ impl GuestInstance {
                 reading.malformed
             )))),
             Ok(Ok(())) => Ok(effects),
-            Ok(Err(text)) => Err(CallError::Returned(text)),
+            Ok(Err(text)) => Err(self.returned(text)),
             Err(fault) => Err(CallError::Fault(fault)),
         };
         (batch, result)
+    }
+
+    /// A guest that returns an error since it was denied memory by the process says nothing of the batch.
+    fn returned(&mut self, text: String) -> CallError {
+        match self.store.state_mut().limiter.take_denied() {
+            Some(denied @ Denied::Process) => {
+                CallError::Fault(Fault { kind: denied.kind(), message: denied.text().to_owned() })
+            }
+            _ => CallError::Returned(text),
+        }
     }
 
     fn take_back(&mut self) -> Call {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -26,6 +26,7 @@ use crate::signal::Signal;
 pub enum Act {
     /// Drops these item rows, by the rule of this number.
     Drop(Vec<u32>, u16),
+    Want(Effects),
     Fault(FaultKind),
     Panic,
 }
@@ -40,6 +41,8 @@ pub struct FakeGeneration {
     pub guest: Arc<Guest>,
     pub calls: Arc<AtomicU64>,
     pub rules: Vec<String>,
+    /// While it is true, there are no instances.
+    pub is_unavailable: Arc<AtomicBool>,
 }
 
 impl FakeGeneration {
@@ -51,6 +54,7 @@ impl FakeGeneration {
             guest: Arc::new(guest),
             calls: Arc::default(),
             rules: vec!["even".to_owned(), "odd".to_owned()],
+            is_unavailable: Arc::default(),
         }
     }
 }
@@ -83,6 +87,9 @@ impl Generation for FakeGeneration {
     }
 
     fn instance(&self) -> Result<Box<dyn Instance>, Fault> {
+        if self.is_unavailable.load(Ordering::Relaxed) {
+            return Err(Fault { kind: FaultKind::Trap, message: "no instance".to_owned() });
+        }
         Ok(Box::new(FakeInstance { guest: Arc::clone(&self.guest), calls: Arc::clone(&self.calls) }))
     }
 }
@@ -99,8 +106,9 @@ impl Instance for FakeInstance {
             Act::Drop(dropped, rule) => {
                 let mut rows = RowSet::empty(Level::Item, items.end - items.start);
                 dropped.into_iter().for_each(|row| rows.insert(row));
-                Ok(Effects { drops: vec![RuleDrop { rows, rule }] })
+                Ok(Effects { drops: vec![RuleDrop { rows, rule }], ..Effects::default() })
             }
+            Act::Want(effects) => Ok(effects),
             Act::Fault(kind) => Err(Fault { kind, message: "as asked".to_owned() }),
             Act::Panic => panic!("as asked"),
         };
@@ -121,6 +129,8 @@ pub struct FakeDestination {
     gate: watch::Receiver<bool>,
     answer: Box<dyn Fn(u64) -> Sent + Send + Sync>,
     pub taken: Mutex<VecDeque<u64>>,
+    /// All that was sent to it, whatever it answered.
+    pub seen: Mutex<Vec<Bytes>>,
 }
 
 impl FakeDestination {
@@ -129,7 +139,7 @@ impl FakeDestination {
         gate: watch::Receiver<bool>,
         answer: impl Fn(u64) -> Sent + Send + Sync + 'static,
     ) -> Arc<FakeDestination> {
-        Arc::new(FakeDestination { gate, answer: Box::new(answer), taken: Mutex::default() })
+        Arc::new(FakeDestination { gate, answer: Box::new(answer), taken: Mutex::default(), seen: Mutex::default() })
     }
 }
 
@@ -139,7 +149,9 @@ impl Destination for FakeDestination {
             let mut gate = self.gate.clone();
             // A gate without a key stays as it is.
             let _open_or_left = gate.wait_for(|open| *open).await;
-            let whole = Batch::index(signal, vec![body.concat().into()]).expect("what is sent can be read");
+            let body = Bytes::from(body.concat());
+            self.seen.lock().expect("no panic").push(body.clone());
+            let whole = Batch::index(signal, vec![body]).expect("what is sent can be read");
             let sent = (self.answer)(whole.account());
             if matches!(sent, Sent::Accepted { .. }) {
                 self.taken.lock().expect("no panic").push_back(whole.account());

@@ -32,9 +32,11 @@ async fn case(seed: u64) {
     let generations = (0..stages).map(|stage| generation(stage, 1, rng.random())).collect();
     let pipelines = (0..rng.random_range(1..3)).map(|_| steps(&mut rng, stages)).collect();
     let exporters = (0..rng.random_range(1..4)).map(|number| sink(number, &mut rng)).collect();
-    let votes_until = [Duration::ZERO, Duration::MAX][rng.random_range(0..2)];
+    let failing_votes_until = [Duration::ZERO, Duration::MAX][rng.random_range(0..2)];
+    let bisecting_max = [Duration::ZERO, PATIENCE][rng.random_range(0..2)];
+    let patience = Patience { failing_votes_until, bisecting_max };
     let threads = rng.random_range(1..4);
-    let rig = Arc::new(Rig::with_votes_until(votes_until, signal, threads, generations, pipelines, exporters));
+    let rig = Arc::new(Rig::with_patience(patience, signal, threads, generations, pipelines, exporters));
     let senders: Vec<_> = (0..SENDERS).map(|sender| tokio::spawn(sends(Arc::clone(&rig), seed, sender))).collect();
     let mut replaced = Vec::new();
     for number in 2..2 + SWAPS {
