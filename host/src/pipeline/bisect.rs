@@ -1,8 +1,10 @@
 //! Bisection: which records of a request a stage cannot judge.
 //!
 //! A stage that must not be passed would hold up a whole request for one poison record, at each retry again. So the request is judged
-//! in parts, of halves of halves, until a record is found that faults when it is alone. Without it the request is judged again from
-//! its first stage on, as it came; and so on until nothing faults. Only that last trial has an effect.
+//! in parts, of halves of halves, until a record is found that faults alone, on a new instance. Without it the request is judged
+//! again from its first stage on, as it came; and so on until nothing faults. Only that last trial has an effect.
+//!
+//! A record is blamed only where the stage judges others: a broken guest must not cost all of them.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -60,15 +62,15 @@ impl Bench {
 
     fn search(&mut self, search: &mut Search<'_>, batch: &Batch) -> Result<(Judged, Vec<Poison>), Unjudged> {
         let mut found = Vec::new();
-        let mut rejection = search.whole.clone();
         let judged = loop {
-            let (row, Rejection { index, stage, .. }) = self.culprit(search, rejection)?;
+            // The first time, this tells whether it was the instance's own state.
+            self.renew_instances(search.trial);
+            if let Ok(judged) = self.probe(search, 0..search.items)? {
+                break judged;
+            }
+            let (row, Rejection { index, stage, .. }) = self.culprit(search)?;
             search.poison.insert(row);
             found.push(Poison { index, stage, account: batch.account_of(row..row + 1) });
-            match self.contained(search.trial, vec![search.body.clone()], Some(&search.poison)) {
-                Ok(judged) => break judged,
-                Err(unjudged) => rejection = unjudged.by_content()?,
-            }
         };
         // A guest that judges nothing is broken, and no record is to blame.
         if found.iter().all(|poison| self.has_judged(search.trial, poison.index)) {
@@ -79,32 +81,25 @@ impl Bench {
     }
 
     /// A row that faults alone, of a request that faults as a whole.
-    fn culprit(&mut self, search: &Search<'_>, rejection: Rejection) -> Result<(u32, Rejection), Unjudged> {
+    fn culprit(&mut self, search: &Search<'_>) -> Result<(u32, Rejection), Unjudged> {
         let (mut first, mut end) = (0, search.items);
-        // How just these rows faulted; None where that is only concluded, since the rows beside them do not.
-        let mut faulted = Some(rejection);
-        loop {
-            match (end - first, faulted) {
-                (0, _) => return Err(search.unresolved()),
-                (1, Some(rejection)) => return Ok((first, rejection)),
-                (1, None) => {
-                    faulted = self.probe(search, first..end)?;
-                    if faulted.is_none() {
-                        // Rows fault only together.
-                        return Err(search.unresolved());
-                    }
-                }
-                (rows, _) => {
-                    let middle = first + rows / 2;
-                    faulted = self.probe(search, first..middle)?;
-                    (first, end) = if faulted.is_some() { (first, middle) } else { (middle, end) };
-                }
+        while end - first > 1 {
+            let middle = first + (end - first) / 2;
+            match self.probe(search, first..middle)? {
+                Ok(_) => first = middle,
+                Err(_) => end = middle,
             }
+        }
+        self.renew_instances(search.trial);
+        match self.probe(search, first..end)? {
+            Err(rejection) => Ok((first, rejection)),
+            // Rows fault only together.
+            Ok(_) => Err(search.unresolved()),
         }
     }
 
-    /// How these item rows fault if they do, without those found to be poison.
-    fn probe(&mut self, search: &Search<'_>, rows: Range<u32>) -> Result<Option<Rejection>, Unjudged> {
+    /// Judges only these item rows, without those found to be poison; or says how they fault.
+    fn probe(&mut self, search: &Search<'_>, rows: Range<u32>) -> Result<Result<Judged, Rejection>, Unjudged> {
         if search.started.elapsed() >= search.time_max {
             return Err(search.unresolved());
         }
@@ -112,8 +107,9 @@ impl Bench {
         without.insert_range(0..rows.start);
         without.insert_range(rows.end..search.items);
         match self.contained(search.trial, vec![search.body.clone()], Some(&without)) {
-            Ok(_) => Ok(None),
-            Err(unjudged) => unjudged.by_content().map(Some),
+            Ok(judged) => Ok(Ok(judged)),
+            Err(Unjudged::Rejected(rejection)) if rejection.cause == Cause::Content => Ok(Err(rejection)),
+            Err(unjudged) => Err(unjudged),
         }
     }
 }
@@ -122,15 +118,5 @@ impl Search<'_> {
     /// No record is blamed.
     fn unresolved(&self) -> Unjudged {
         Unjudged::Rejected(self.whole.clone())
-    }
-}
-
-impl Unjudged {
-    /// The rejection, if leaving records out may help; else the error that ends a bisection.
-    fn by_content(self) -> Result<Rejection, Unjudged> {
-        match self {
-            Unjudged::Rejected(rejection) if rejection.cause == Cause::Content => Ok(rejection),
-            other => Err(other),
-        }
     }
 }

@@ -144,6 +144,15 @@ impl Bench {
         seat.is_of(generation) && seat.has_judged(trial.pipeline.signal)
     }
 
+    /// Has the next calls made on instances that judged nothing before.
+    pub(super) fn renew_instances(&mut self, trial: &Trial<'_>) {
+        for &index in trial.stages {
+            if let Some(Some(seat)) = self.seats.get_mut(index) {
+                seat.renew();
+            }
+        }
+    }
+
     /// After a panic: in whatever state they are, they are not called again.
     pub(super) fn forget_instances(&mut self) {
         self.seats.clear();
@@ -213,6 +222,9 @@ fn go_on(pipeline: &Pipeline, segments: Vec<Segment>, parts: Vec<Part>) -> Vec<P
 
 /// Rejects the records of a request that cannot be judged; what comes back stands for the others. The request has `account` items.
 fn reject(pipeline: &Pipeline, ack: Ack, account: u64, poison: &[Poison]) -> Ack {
+    if poison.is_empty() {
+        return ack;
+    }
     let mut by_stage = BTreeMap::<&str, u64>::new();
     for Poison { stage, account, .. } in poison {
         *by_stage.entry(stage).or_default() += account;

@@ -109,9 +109,14 @@ impl Seat {
     /// What the last calls returned was not to be had: a fault of theirs, though they ended well.
     pub(super) fn discredit(&mut self, fault: Fault) -> Failed {
         self.metrics.fault(fault.kind.as_str());
+        self.renew();
+        Failed::in_call(fault)
+    }
+
+    /// The next call takes another instance.
+    pub(super) fn renew(&mut self) {
         self.instance = None;
         self.set_memory(0);
-        Failed::in_call(fault)
     }
 
     /// This generation judged items of this signal.

@@ -43,6 +43,8 @@ pub struct FakeGeneration {
     pub rules: Vec<String>,
     /// While it is true, there are no instances.
     pub is_unavailable: Arc<AtomicBool>,
+    /// An instance lasts for so many calls, then it faults.
+    pub calls_max: u64,
 }
 
 impl FakeGeneration {
@@ -55,6 +57,7 @@ impl FakeGeneration {
             calls: Arc::default(),
             rules: vec!["even".to_owned(), "odd".to_owned()],
             is_unavailable: Arc::default(),
+            calls_max: u64::MAX,
         }
     }
 }
@@ -90,18 +93,27 @@ impl Generation for FakeGeneration {
         if self.is_unavailable.load(Ordering::Relaxed) {
             return Err(Fault { kind: FaultKind::Trap, message: "no instance".to_owned() });
         }
-        Ok(Box::new(FakeInstance { guest: Arc::clone(&self.guest), calls: Arc::clone(&self.calls) }))
+        Ok(Box::new(FakeInstance {
+            guest: Arc::clone(&self.guest),
+            calls: Arc::clone(&self.calls),
+            calls_left: self.calls_max,
+        }))
     }
 }
 
 struct FakeInstance {
     guest: Arc<Guest>,
     calls: Arc<AtomicU64>,
+    calls_left: u64,
 }
 
 impl Instance for FakeInstance {
     fn call(&mut self, batch: Batch, items: Range<u32>) -> (Batch, Result<Effects, Fault>) {
         self.calls.fetch_add(1, Ordering::Relaxed);
+        let Some(left) = self.calls_left.checked_sub(1) else {
+            return (batch, Err(Fault { kind: FaultKind::Memory, message: "worn out".to_owned() }));
+        };
+        self.calls_left = left;
         let result = match (self.guest)(&batch, items.clone()) {
             Act::Drop(dropped, rule) => {
                 let mut rows = RowSet::empty(Level::Item, items.end - items.start);

@@ -112,8 +112,15 @@ pub fn write(batch: &Batch, items: Range<u32>, path: &str, new: &[Option<String>
 
 /// A request with these rows, in two envelopes.
 pub fn request(signal: Signal, texts: &[String]) -> Bytes {
-    let halves = texts.split_at(texts.len() / 2);
-    let halves = [halves.0, halves.1].into_iter().filter(|half| !half.is_empty());
+    request_without(signal, texts, |_| false)
+}
+
+/// What is left of that request when some rows are dropped, and envelopes that have none then.
+pub fn request_without(signal: Signal, texts: &[String], is_dropped: impl Fn(&str) -> bool) -> Bytes {
+    let (first, second) = texts.split_at(texts.len() / 2);
+    let left = |half: &[String]| half.iter().filter(|text| !is_dropped(text)).cloned().collect::<Vec<_>>();
+    let halves = [left(first), left(second)];
+    let halves = halves.iter().map(Vec::as_slice).filter(|half| !half.is_empty());
     let bytes = match signal {
         Signal::Traces => {
             let span = |text: &String| Span { name: text.clone(), ..Span::default() };
