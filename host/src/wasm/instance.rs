@@ -10,7 +10,7 @@ use super::bindings::{Guest, GuestPre};
 use super::error::ConfigureError;
 use super::fault::{classify, malformed, printable};
 use super::keys::Keys;
-use super::limits::{Bounds, CONFIGURE_DEADLINE, DEADLINE_PER_ROW, KEPT_HANDLES_MAX};
+use super::limits::{Bounds, CONFIGURE_DEADLINE, DEADLINE_PER_ROW, Denied, KEPT_HANDLES_MAX};
 use super::sandbox::Sandbox;
 use super::state::{Call, Opened, State};
 use super::store::GuestStore;
@@ -92,10 +92,20 @@ impl GuestInstance {
                 reading.malformed
             )))),
             Ok(Ok(())) => removed.map(|()| effects).map_err(|misuse| CallError::Fault(classify(&misuse, None))),
-            Ok(Err(text)) => Err(CallError::Returned(text)),
+            Ok(Err(text)) => Err(self.returned(text)),
             Err(fault) => Err(CallError::Fault(fault)),
         };
         (batch, result)
+    }
+
+    /// A guest that returns an error since it was denied memory by the process says nothing of the batch.
+    fn returned(&mut self, text: String) -> CallError {
+        match self.store.state_mut().limiter.take_denied() {
+            Some(denied @ Denied::Process) => {
+                CallError::Fault(Fault { kind: denied.kind(), message: denied.text().to_owned() })
+            }
+            _ => CallError::Returned(text),
+        }
     }
 
     fn take_back(&mut self) -> Call {
