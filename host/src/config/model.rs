@@ -183,6 +183,8 @@ pub enum ExporterKind {
         client: Client,
         /// `traces_endpoint` and so on: full URLs, by signal.
         endpoints: Vec<(Signal, String)>,
+        /// How bodies are written.
+        encoding: Encoding,
     },
     /// `debug` (old name `logging`).
     Debug {
@@ -233,6 +235,15 @@ pub enum Compression {
     None,
     /// `gzip`.
     Gzip,
+}
+
+/// `encoding` of OTLP/HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// `proto`.
+    Proto,
+    /// `json`.
+    Json,
 }
 
 /// `sending_queue`.

@@ -207,7 +207,7 @@ impl<'a> Parts<'a> {
         let Some(signal) = draft.signal else { return };
         for reference in &draft.exporters {
             let exporter = self.exporters.iter().find(|exporter| exporter.name == reference.id);
-            if let Some(ExporterKind::OtlpHttp { client, endpoints }) = exporter.map(|exporter| &exporter.kind)
+            if let Some(ExporterKind::OtlpHttp { client, endpoints, .. }) = exporter.map(|exporter| &exporter.kind)
                 && client.endpoint.is_empty()
                 && !endpoints.is_empty()
                 && endpoints.iter().all(|(of, _)| *of != signal)
