@@ -202,7 +202,7 @@ enum Holder {
 
 impl Contents {
     fn holder(&self, leaf: u32) -> Holder {
-        let group = self.leaves.groups.get(leaf as usize).copied().unwrap_or_default();
+        let group = self.leaves.group(leaf).unwrap_or_default();
         let place = (group & 0x7f) as u8;
         match group & PLAIN {
             0 => Holder::AnyValue,

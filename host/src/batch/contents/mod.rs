@@ -12,6 +12,7 @@ mod find;
 mod intern;
 mod locate;
 mod read;
+mod recent;
 mod scalar;
 mod schema;
 mod table;
@@ -22,6 +23,7 @@ mod writer;
 mod tests;
 
 use intern::Pool;
+use recent::Recent;
 
 /// AnyValues may be within this many lists and maps.
 pub(super) const NESTING_MAX: u32 = 64;
@@ -69,6 +71,7 @@ pub struct Contents {
     /// In the order of their runs.
     entries: Vec<Entry>,
     runs: Vec<Run>,
+    recent: Recent,
     unjudgeable: u64,
 }
 
@@ -133,12 +136,12 @@ enum Envelope {
 impl Contents {
     /// How many leaves there are, the absent one included.
     pub fn leaf_count(&self) -> u32 {
-        self.leaves.groups.len() as u32
+        self.leaves.len()
     }
 
     /// How many keys there are, the absent one included.
     pub fn key_count(&self) -> u32 {
-        self.keys.groups.len() as u32
+        self.keys.len()
     }
 
     /// How many fields nobody can judge: [`super::Batch::remove_unjudgeable`] removes them.
@@ -196,7 +199,7 @@ impl Contents {
     fn key_of(&self, entry: Entry) -> Option<u32> {
         match entry.what() {
             Entry::KEY => Some(entry.number()),
-            Entry::ATTRIBUTE => self.leaves.groups.get(entry.number() as usize).copied(),
+            Entry::ATTRIBUTE => self.leaves.group(entry.number()),
             _ => None,
         }
     }
