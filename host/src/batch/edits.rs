@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
-use super::wire::{Extent, LEN, Reader, put_varint};
+use super::wire::{Extent, put_varint};
 
 /// Edits of one batch by one stage, in call order.
 #[derive(Debug, Default)]
@@ -192,7 +192,7 @@ impl Edits {
                 kept = Some(edit);
                 continue;
             };
-            kept = match edit.after(&before, &changes.bytes)? {
+            kept = match edit.after(&before, &changes)? {
                 Next::Beside => {
                     changes.keep(&before);
                     Some(edit)
@@ -225,11 +225,19 @@ impl Edit {
         (self.segment, self.start, !is_insertion, Reverse(if is_insertion { depth } else { self.end }), self.order)
     }
 
-    fn after(&self, before: &Edit, bytes: &[u8]) -> Result<Next, EditError> {
+    fn after(&self, before: &Edit, changes: &Changes) -> Result<Next, EditError> {
+        let bytes = changes.bytes.as_slice();
         let apart = self.segment != before.segment || self.start > before.end || self.start == before.end;
         let both_insert = self.start == self.end && before.start == before.end;
         if both_insert && self.segment == before.segment && self.start == before.start {
             return self.after_insertion(before, bytes);
+        }
+        if self.start == self.end && self.start == before.end && self.segment == before.segment {
+            // An insertion into what is empty at the end of what was edited, or behind it.
+            let from = self.chain_from as usize;
+            let chain = changes.chains.get(from..from + usize::from(self.chain_len)).unwrap_or_default();
+            let is_within = chain.iter().any(|extent| extent.start >= before.start);
+            return Ok(if is_within { Next::Within } else { Next::Beside });
         }
         if apart {
             return Ok(Next::Beside);
@@ -329,32 +337,5 @@ impl Change {
     /// Rows that leave.
     pub(super) fn removal(start: u32, end: u32) -> Change {
         Change { start, end, floor: None, with: (0, 0), chain: (0, 0) }
-    }
-}
-
-/// Adds the length-delimited fields that enclose `target`, from within `outer` on, to the chain, outermost first; `target` is where a
-/// field begins. False where no field begins there.
-pub(super) fn descend(bytes: &[u8], outer: Extent, target: u32, chain: &mut Vec<Extent>) -> bool {
-    let mut within = outer;
-    loop {
-        let mut fields = Reader::within(bytes, within);
-        within = loop {
-            let start = fields.at();
-            if start == target {
-                return true;
-            }
-            let Ok(Some(tag)) = fields.tag() else { return false };
-            if tag.wire != LEN {
-                if fields.skip(tag, super::wire::DEPTH_MAX).is_err() || fields.at() > target {
-                    return false;
-                }
-                continue;
-            }
-            let Ok(extent) = fields.extent(start) else { return false };
-            if extent.body <= target && target < extent.end {
-                break extent;
-            }
-        };
-        chain.push(within);
     }
 }

@@ -61,7 +61,8 @@ pub struct Leaves {
 /// What [`super::Batch::read_contents`] found in a slice; its buffers are reused.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// Leaves; their groups are their keys, or [`PLAIN`] and their places where they have none.
+    /// Leaves; their groups are their keys, with [`IN_LIST`] if they are in a list that has the key, or [`PLAIN`] and their places where
+    /// they have none.
     leaves: Pool,
     /// Keys; their groups are their places.
     keys: Pool,
@@ -77,6 +78,8 @@ pub struct Contents {
 
 /// The group of leaves without key, with their place in the lower bits.
 const PLAIN: u32 = 1 << 31;
+/// In the group of leaves: the key is that of the list they are in.
+const IN_LIST: u32 = 1 << 30;
 
 /// An occurrence of a leaf or key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

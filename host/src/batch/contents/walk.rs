@@ -4,7 +4,7 @@ use super::intern::{Found, same};
 use super::scalar::Scalar;
 use super::schema::What;
 use super::table::MessageType;
-use super::{Contents, Entry, Envelope, NESTING_MAX, NO_ROW, PLAIN, Run};
+use super::{Contents, Entry, Envelope, IN_LIST, NESTING_MAX, NO_ROW, PLAIN, Run};
 use crate::batch::index::Children;
 use crate::batch::levels::Level;
 use crate::batch::value::{KeyValue, kind};
@@ -392,7 +392,9 @@ impl<'a, 'o> Walk<'a, 'o> {
                 }
             },
             key => {
-                let leaf = self.leaf(key, key, within.place, scalar.kind(), scalar.bytes())?;
+                let of_list = self.out.key_places.get(key as usize) != Some(&within.place);
+                let group = if of_list { key | IN_LIST } else { key };
+                let leaf = self.leaf(group, key, within.place, scalar.kind(), scalar.bytes())?;
                 self.enter(Entry::LEAF | leaf, at)
             }
         }

@@ -13,7 +13,7 @@ use crate::batch::{Level, Range};
 use crate::signal::Signal;
 
 /// Place, key if it has one, kind and bytes.
-pub type Leaf = (u8, Option<Vec<u8>>, u8, Vec<u8>);
+pub type Leaf = (u8, Option<Key>, u8, Vec<u8>);
 /// Place and text.
 pub type Key = (u8, Vec<u8>);
 
@@ -96,7 +96,7 @@ static ROLES: LazyLock<HashMap<String, Role>> =
 struct Within {
     rows: Rows,
     place: u8,
-    key: Option<Vec<u8>>,
+    key: Option<Key>,
     nesting: u32,
     /// A metric's data that another variant replaced later.
     is_replaced: bool,
@@ -314,7 +314,8 @@ impl<'a> Reference<'a> {
         let key = keys.last().copied().unwrap_or_default().to_vec();
         if let Edit::RemoveKeys(is_removed) = &self.edit
             && (self.is_shown)(&within.rows)
-            && (keys.iter().any(|key| is_removed(&(within.place, key.to_vec()))) || is_removed(&(within.place, key.clone())))
+            && (keys.iter().any(|key| is_removed(&(within.place, key.to_vec())))
+                || is_removed(&(within.place, key.clone())))
         {
             // Everything in it is still counted.
             self.key_value_fields(payload, &keys, &key, within);
@@ -343,7 +344,7 @@ impl<'a> Reference<'a> {
         {
             inserted.extend(put(1, &new));
         }
-        let within = Within { key: Some(key.to_vec()), ..within.clone() };
+        let within = Within { key: Some((within.place, key.to_vec())), ..within.clone() };
         if !parse(payload).iter().any(|field| field.0 == 2)
             && let Some(new) = self.leaf((within.place, within.key.clone(), 8, Vec::new()), &within)
         {
