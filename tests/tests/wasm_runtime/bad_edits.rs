@@ -132,8 +132,8 @@ fn no_batch_is_too_much_by_itself() {
         let attribute = KeyValue { key: "k".to_owned(), value: Some(value), ..KeyValue::default() };
         request(None, vec![Span { name: "n".to_owned(), attributes: vec![attribute], ..Span::default() }])
     };
-    let numbers = one_span(list((0..170_000).map(|n| Some(Value::IntValue(n))).collect()));
-    let texts = one_span(list((0..110_000).map(|n| Some(Value::StringValue(format!("{n:x}")))).collect()));
+    let numbers = one_span(list((0..180_000).map(|n| Some(Value::IntValue(n))).collect()));
+    let texts = one_span(list((0..120_000).map(|n| Some(Value::StringValue(format!("{n:x}")))).collect()));
     let nothing = one_span(list(vec![None; 500_000]));
     let attributes = request(
         None,
@@ -144,7 +144,7 @@ fn no_batch_is_too_much_by_itself() {
     let lab = Lab::new();
     let spec = GenerationSpec { limits: patient(), ..redactor("replace_all") };
     let generation = lab.runtime.build_generation(spec).expect("builds");
-    for (bytes, leaves) in [(numbers, 170_000), (texts, 110_000), (nothing, 500_000), (attributes, 2048 * 48)] {
+    for (bytes, leaves) in [(numbers, 180_000), (texts, 120_000), (nothing, 500_000), (attributes, 2048 * 48)] {
         assert!(bytes.len() as u64 > MIB * 9 / 10, "{} bytes", bytes.len());
         let effects = call(&mut *generation.instance().expect("is prepared"), &bytes).expect("is a usual batch");
         let places: u64 = effects.edited.iter().map(|&(_, places)| places).sum();
