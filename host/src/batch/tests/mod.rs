@@ -22,6 +22,7 @@ mod reference;
 mod rewrite;
 mod rows;
 mod slices;
+mod writes;
 
 /// Bytes that columns may take where their bound is not what is tested.
 const PLENTY: u64 = 1 << 30;
