@@ -22,6 +22,8 @@ mod metrics;
 mod traces;
 mod values;
 
+pub(crate) use values::hex;
+
 /// An OTTL condition on an attribute that stands third in its item.
 pub const EARLY_RULE: &str = r#"attributes["http.route"] == "/health""#;
 /// An OTTL condition on an attribute that stands last in its item, true of the same items.
