@@ -127,6 +127,23 @@ impl Ack {
         Self::several(Parts::Rows, items.iter().copied(), Then::Whole(self))
     }
 
+    /// Tells that `rejected` of its items are refused for good, which is a warning where they are none; what comes back stands for the
+    /// other `rest`.
+    #[must_use]
+    pub fn reject_some(self, rejected: u64, rest: u64, message: String) -> Ack {
+        let mut heard = Heard::default();
+        heard.note(
+            Parts::Rows,
+            rejected,
+            match rejected {
+                0 => Outcome::Accepted { warning: Some(message) },
+                _ => Outcome::Partial { rejected, message },
+            },
+        );
+        let state = State { open: 1, parts: Parts::Rows, heard, then: Some(Then::Whole(self)) };
+        Ack { shared: Arc::new(Shared { state: Mutex::new(state) }), items: rest, is_settled: false }
+    }
+
     /// Turns this part into `copies` of itself, one for each exporter or pipeline that answers for it.
     #[must_use]
     pub fn into_copies(self, copies: usize) -> Vec<Ack> {

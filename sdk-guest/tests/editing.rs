@@ -100,6 +100,18 @@ fn set_values_asks_once_for_each_tuple_and_leaves_none_alone() {
 }
 
 #[test]
+fn entries_are_set_by_number_and_the_last_counts() {
+    let outcome = run(&three_spans(), &[USER], |batch, fields, rules| {
+        let values = batch.values(&fields[0]);
+        let bob = values.iter().position(|value| value == "bob").unwrap() as u32;
+        let entries = [(bob, Value::Int(1)), (bob, Value::Int(2)), (0, Value::Bool(true)), (0, Value::Unknown)];
+        batch.set_entries(&fields[0], &fields[0], entries, &rules[0]);
+    });
+    assert_eq!(users(&outcome), ["ann".into(), 2.into(), NewValue::from(true)]);
+    assert_eq!(outcome.edited_by("one"), [(Level::Span, 1), (Level::Span, 2)]);
+}
+
+#[test]
 fn insert_never_overwrites() {
     let outcome = run(&three_spans(), &[USER], |batch, fields, rules| {
         batch.insert(&fields[0], &batch.where_rows(Level::Span, |_| true), Value::Str("new"), &rules[0]);

@@ -17,6 +17,7 @@ use crate::signal::Signal;
 
 mod catalog;
 mod column;
+mod contents;
 mod drops;
 mod edits;
 mod field;
@@ -36,6 +37,7 @@ mod write;
 mod tests;
 
 pub use column::{Column, TooLarge};
+pub use contents::{Contents, Leaves, Texts};
 pub use drops::Drops;
 pub use edits::{EditError, Edits};
 pub use field::{Field, Path, PathError};

@@ -2,7 +2,9 @@
 //!
 //! The two differ in that Go's `\d`, `\w`, `\s` and `\b` are of ASCII, and in that Go's classes do not nest and have no set operations.
 
-use regex::{Regex, RegexBuilder};
+pub use regex::{Captures, Regex};
+
+use regex::RegexBuilder;
 
 /// Memory of one compiled pattern, and of what matching caches for it: 64 of both fit in a guest's memory.
 const PATTERN_BYTES_MAX: usize = 256 << 10;

@@ -1,0 +1,3 @@
+//! Contents against references that decode.
+
+mod placement;
