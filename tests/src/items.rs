@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use prost::Message;
 use sluicebox::signal::Signal;
 
-use crate::generate::named;
+use crate::generate::{named, values};
 use crate::scan::ITEM_ID;
 
 /// A request.
@@ -73,6 +73,11 @@ pub fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
         Value::StringValue(text) => Some(text),
         _ => None,
     }
+}
+
+/// Appends an attribute.
+pub fn add_text(attributes: &mut Vec<KeyValue>, key: &str, value: &str) {
+    attributes.push(values::text(key, value));
 }
 
 /// The attributes of each data point.

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::{Holder, Place, field, number_field};
-use crate::generate::hex;
+use crate::generate::values::hex;
 
 /// Seconds of 2026.
 const YEAR: std::ops::Range<u64> = 1_767_225_600..1_798_761_600;
