@@ -48,7 +48,9 @@ impl Request {
         match self {
             Self::Traces(request) => {
                 let scopes = request.resource_spans.iter_mut().flat_map(|resource| &mut resource.scope_spans);
-                scopes.flat_map(|scope| &mut scope.spans).for_each(|span| with(by_id(&span.span_id), &mut span.attributes));
+                scopes
+                    .flat_map(|scope| &mut scope.spans)
+                    .for_each(|span| with(by_id(&span.span_id), &mut span.attributes));
             }
             Self::Logs(request) => {
                 let scopes = request.resource_logs.iter_mut().flat_map(|resource| &mut resource.scope_logs);

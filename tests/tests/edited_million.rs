@@ -49,8 +49,13 @@ type Marks = Arc<Mutex<HashMap<(u16, u64), HashSet<String>>>>;
 
 impl Traffic {
     fn new(signal: Signal, run: u16, items_per_request: usize, requests: u64) -> Self {
-        let shape =
-            Shape { requests: TEMPLATES as usize, items_per_request, odd: true, seed: u64::from(run), ..Shape::new(signal) };
+        let shape = Shape {
+            requests: TEMPLATES as usize,
+            items_per_request,
+            odd: true,
+            seed: u64::from(run),
+            ..Shape::new(signal)
+        };
         let workload = Workload::new(shape);
         let rings = |number| {
             let mut rings = Vec::new();
@@ -203,7 +208,8 @@ async fn a_million(signal: Signal, base: u16, plan: fn(u64) -> Plan) {
             assert_eq!(marks.len(), 1, "request {number} was judged by several: {marks:?}");
             let is_of = |v: &&Versions| v[0] % 4 == missing && marks.contains(&format!("a{} <m{}>", v[1], v[2]));
             let snapshot = served.iter().find(is_of);
-            let snapshot = snapshot.unwrap_or_else(|| panic!("request {number}: {missing} missing, {marks:?} never served"));
+            let snapshot =
+                snapshot.unwrap_or_else(|| panic!("request {number}: {missing} missing, {marks:?} never served"));
             judged.insert(*snapshot);
         }
     }

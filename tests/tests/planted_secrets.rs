@@ -4,7 +4,7 @@
 //! their bytes are printable ASCII, and become zeros then; a secret that is cut into an id beside other bytes cannot be told from an id.
 //! Numbers of the protocol (times, counts, values of data points, flags) are no text and are never shown to a redactor.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,7 +31,8 @@ struct Lab {
     sink: Sink,
     json: Sink,
     sent: u64,
-    secrets: Vec<(String, Secret)>,
+    /// By their texts, with where they were planted.
+    secrets: BTreeMap<String, (String, Secret)>,
     /// What senders were told.
     answers: Vec<u8>,
 }
@@ -58,8 +59,8 @@ impl Lab {
             Connection::open(engine.addresses.grpc, Protocol::Grpc, false).await.unwrap(),
             Connection::open(engine.addresses.http, Protocol::Http, true).await.unwrap(),
         ];
-        let (schema, secrets, answers) = (Schema::load().unwrap(), Vec::new(), Vec::new());
-        Self { schema, engine, connections, sink, json, sent: 0, secrets, answers }
+        let schema = Schema::load().unwrap();
+        Self { schema, engine, connections, sink, json, sent: 0, secrets: BTreeMap::new(), answers: Vec::new() }
     }
 
     /// A request with these plants, as it is sent or with a mask as it has to arrive.
@@ -82,12 +83,17 @@ impl Lab {
         arrived.last().expect("what was accepted arrived").clone()
     }
 
+    fn note(&mut self, plants: &Plants) {
+        for (path, plant) in plants {
+            let named = || (format!("{path} {:?}", plant.form), plant.secret.clone());
+            self.secrets.entry(plant.secret.text.clone()).or_insert_with(named);
+        }
+    }
+
     /// Exactly what was planted is masked, and all else is as it was.
     async fn check(&mut self, signal: Signal, plants: &Plants, what: &str) {
-        let secrets = plants.iter().map(|(path, plant)| (format!("{path} {:?}", plant.form), plant.secret.clone()));
-        self.secrets.extend(secrets);
-        let (planted, wanted) =
-            (self.request(signal, plants, None), self.request(signal, plants, Some(MASK)));
+        self.note(plants);
+        let (planted, wanted) = (self.request(signal, plants, None), self.request(signal, plants, Some(MASK)));
         assert_ne!(planted, wanted, "{what}");
         let arrived = self.pass(signal, planted, what).await;
         if arrived != wanted {
@@ -103,11 +109,10 @@ impl Lab {
     /// No secret is in anything that the process let out.
     async fn assert_quiet(&mut self) {
         assert!(!self.secrets.is_empty());
-        let leaks = Leaks::new(self.secrets.iter().map(|(name, secret)| (name.clone(), secret))).unwrap();
+        let leaks = Leaks::new(self.secrets.values().map(|(name, secret)| (name.clone(), secret))).unwrap();
         let page = get(self.engine.addresses.metrics, "/metrics").await.unwrap();
         let status = get(self.engine.addresses.admin, "/v1/status").await.unwrap();
-        assert!(page.contains("stage_calls") && status.contains("redaction"));
-        assert!(self.engine.process.alive());
+        assert!(page.contains("stage_calls") && status.contains("redaction") && self.engine.process.alive());
         self.engine.process.stop().unwrap();
         let mut all = vec![("/metrics", page.into_bytes()), ("/v1/status", status.into_bytes())];
         all.push(("an answer", std::mem::take(&mut self.answers)));
@@ -170,15 +175,13 @@ async fn each_place_alone_in_every_form() {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_places_together_with_every_detector() {
     let mut lab = Lab::start().await;
-    let mut n = 0;
-    for signal in Signal::ALL {
+    for (start, signal) in (0..).step_by(1000).zip(Signal::ALL) {
         let places = places(&lab.schema, signal).unwrap();
         let rounds = places.iter().map(|place| choices(place, 1).len()).max().unwrap();
         for round in 0..rounds {
             let mut plants = Plants::new();
-            for place in &places {
-                n += 1;
-                let mut choices = choices(place, n % 40_000);
+            for (n, place) in (start..).zip(&places) {
+                let mut choices = choices(place, n);
                 let choice = (round + plants.len() * 7) % choices.len();
                 plants.insert(place.path.clone(), choices.swap_remove(choice));
             }
@@ -200,7 +203,7 @@ async fn requests_without_items_are_redacted_too() {
             .zip(&places)
             .filter_map(|(n, place)| Some((place.path.clone(), Form::Plain.plant(place, Detector::Email, n)?)))
             .collect();
-        lab.secrets.extend(plants.iter().map(|(path, plant)| (path.clone(), plant.secret.clone())));
+        lab.note(&plants);
         let last = |request: Bytes| request.slice(last_field(&request)..);
         let planted = last(lab.request(signal, &plants, None));
         let wanted = last(lab.request(signal, &plants, Some(MASK)));
@@ -232,21 +235,27 @@ async fn refusals_do_not_quote() {
             .zip(&all)
             .filter_map(|(n, place)| Some((place.path.clone(), Form::Plain.plant(place, Detector::Token, n)?)))
             .collect();
-        lab.secrets.extend(plants.iter().map(|(path, plant)| (path.clone(), plant.secret.clone())));
+        lab.note(&plants);
         let whole = lab.request(signal, &plants, None).to_vec();
         let secret = &plants.values().next().unwrap().secret.text;
         let mut not_text = whole.clone();
         let at = whole.windows(4).position(|window| window == b"tok_").unwrap();
         not_text[at + 6] = 0xff;
-        let mut bodies = vec![(whole[..whole.len() - 3].to_vec(), "application/x-protobuf"), (not_text, "application/x-protobuf")];
-        let json = [format!("{{\"resourceSpans\": [{{\"{secret}\": "), format!("\"{secret}\""), format!("{{\"a\": {secret}}}")];
+        let mut bodies =
+            vec![(whole[..whole.len() - 3].to_vec(), "application/x-protobuf"), (not_text, "application/x-protobuf")];
+        let json = [
+            format!("{{\"resourceSpans\": [{{\"{secret}\": "),
+            format!("\"{secret}\""),
+            format!("{{\"a\": {secret}}}"),
+        ];
         bodies.extend(json.map(|text| (text.into_bytes(), "application/json")));
         bodies.push((whole.clone(), "application/json"));
         bodies.push((whole.clone(), "text/plain"));
         for (body, content_type) in bodies {
             let grpc = &mut lab.connections[0];
             if content_type == "application/x-protobuf" {
-                lab.answers.extend(format!("{:?}", grpc.send(signal, Bytes::from(body.clone()), BOUND).await).into_bytes());
+                lab.answers
+                    .extend(format!("{:?}", grpc.send(signal, Bytes::from(body.clone()), BOUND).await).into_bytes());
             }
             let path = format!("{}?q={secret}", signal.http_path());
             let (status, answer) = post(lab.engine.addresses.http, &path, content_type, body.into()).await.unwrap();
@@ -260,7 +269,7 @@ async fn refusals_do_not_quote() {
     }
     let answers = String::from_utf8_lossy(&lab.answers).into_owned();
     assert!(answers.matches("400 ").count() >= 12 && answers.contains("415 "), "{answers}");
-    // So that there is something on stdout.
+    // Something for stdout.
     let harmless = lab.request(Signal::Traces, &Plants::new(), None);
     lab.connections[0].send(Signal::Traces, harmless, BOUND).await;
     lab.assert_quiet().await;

@@ -81,7 +81,8 @@ impl Lookalikes {
 
 /// Trace and span ids, UUIDs, container ids.
 fn ids(rng: &mut StdRng, _: u64) -> String {
-    let base64 = |rng: &mut StdRng, bytes: usize| STANDARD.encode((0..bytes).map(|_| rng.random()).collect::<Vec<u8>>());
+    let base64 =
+        |rng: &mut StdRng, bytes: usize| STANDARD.encode((0..bytes).map(|_| rng.random()).collect::<Vec<u8>>());
     match rng.random_range(0..7) {
         0 => hex(rng, 32),
         1 => hex(rng, 16),

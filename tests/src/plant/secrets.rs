@@ -136,7 +136,8 @@ impl Secret {
 fn card(n: u64) -> String {
     let body = 411_100_000_000_000 + n * 7_919;
     let digits: Vec<u64> = body.to_string().bytes().map(|digit| u64::from(digit - b'0')).collect();
-    let sum: u64 = (0..).zip(digits.iter().rev()).map(|(at, &d)| if at % 2 == 0 { d * 2 / 10 + d * 2 % 10 } else { d }).sum();
+    let sum: u64 =
+        (0..).zip(digits.iter().rev()).map(|(at, &d)| if at % 2 == 0 { d * 2 / 10 + d * 2 % 10 } else { d }).sum();
     let all = format!("{body}{}", (10 - sum % 10) % 10);
     let separator = ["", " ", "-"][(n % 3) as usize];
     [&all[..4], &all[4..8], &all[8..12], &all[12..]].join(separator)

@@ -48,7 +48,8 @@ fn values_are_of_known_kinds() {
     let mut kinds: Vec<_> = value.fields().map(|field| (field.number(), field.name().to_owned())).collect();
     kinds.sort_unstable();
     let kinds: Vec<_> = kinds.iter().map(|(_, name)| name.as_str()).collect();
-    let known = ["string_value", "bool_value", "int_value", "double_value", "array_value", "kvlist_value", "bytes_value"];
+    let known =
+        ["string_value", "bool_value", "int_value", "double_value", "array_value", "kvlist_value", "bytes_value"];
     assert_eq!(kinds, [&known[..], &["string_value_strindex"]].concat());
 }
 
