@@ -10,6 +10,8 @@ const MAP: u32 = 6;
 const BYTES: u32 = 7;
 /// The most lists and maps that a value may be in (wit/telemetry.wit, `contents`).
 const NESTING_MAX: u32 = 64;
+/// Levels of lists and maps that surely stay within the 100 messages that protobuf's decoders and OTLP/JSON here take in each other.
+const READABLE_NESTING_MAX: u32 = 30;
 /// A field number that no message of OTLP has.
 const FUTURE: u32 = 5_360;
 
@@ -75,6 +77,14 @@ impl Form {
         Self::Future,
         Self::FutureInt,
     ];
+
+    /// Nested so deep that no full decode takes it, and no exporter that needs one.
+    pub fn is_unreadable(self) -> bool {
+        match self {
+            Self::Deep(levels) | Self::DeepKey(levels) => levels > READABLE_NESTING_MAX,
+            form => form == Self::TooDeep,
+        }
+    }
 
     /// A plant of this form in a place, if the place can have it; `n` picks the secret.
     pub fn plant(self, place: &Place, detector: Detector, n: u64) -> Option<Plant> {

@@ -1,5 +1,7 @@
 //! Looks for secrets in whatever form they may have come out.
 
+use std::path::Path;
+
 use aho_corasick::{AhoCorasick, MatchKind};
 use anyhow::Result;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -51,6 +53,22 @@ impl Leaks {
             decoded = next;
         }
         None
+    }
+
+    /// The first secret in any file below a directory, with the file's name.
+    pub fn find_below(&self, directory: &Path) -> std::io::Result<Option<String>> {
+        for entry in std::fs::read_dir(directory)? {
+            let path = entry?.path();
+            let found = match path.is_dir() {
+                true => self.find_below(&path)?,
+                false if path.is_file() => self.find(&std::fs::read(&path)?),
+                false => None,
+            };
+            if let Some(found) = found {
+                return Ok(Some(format!("{}: {found}", path.display())));
+            }
+        }
+        Ok(None)
     }
 }
 
