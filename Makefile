@@ -35,7 +35,7 @@ doc: bundled
 
 ## The long runs: twenty million items of each signal, thousands of swaps.
 soak: build guests
-	SLUICEBOX_SOAK=20 .ci/progress cargo test --release --locked -p sluicebox-tests --test exact_million --test swap
+	SLUICEBOX_SOAK=20 .ci/progress cargo test --release --locked -p sluicebox-tests --test exact_million --test edited_million --test swap
 
 ## The benchmark: CPU per span beside a bare byte-forwarding proxy.
 bench: build

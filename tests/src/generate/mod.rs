@@ -20,7 +20,7 @@ mod envelope;
 mod logs;
 mod metrics;
 mod traces;
-mod values;
+pub(crate) mod values;
 
 /// An OTTL condition on an attribute that stands third in its item.
 pub const EARLY_RULE: &str = r#"attributes["http.route"] == "/health""#;
