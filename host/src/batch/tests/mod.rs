@@ -22,6 +22,7 @@ mod reference;
 pub(super) mod rewrite;
 mod rows;
 mod slices;
+mod writes;
 
 /// Bytes that columns may take where their bound is not what is tested.
 pub(super) const PLENTY: u64 = 1 << 30;
