@@ -1,6 +1,6 @@
 use crate::{Field, Level, Rows, Rule, Signal, Tuple, Value, Values, host};
 
-/// The batch of the current call. Reads show it as it was when the call began; drops happen after the call returned ok.
+/// The batch of the current call. Reads show it as it was when the call began; drops and edits happen after the call returned ok.
 #[derive(Debug)]
 pub struct Batch<'a> {
     handle: &'a host::Batch,
@@ -11,6 +11,10 @@ impl<'a> Batch<'a> {
     #[doc(hidden)]
     pub fn __of_call(handle: &'a host::Batch) -> Self {
         Batch { handle }
+    }
+
+    pub(crate) fn handle(&self) -> &'a host::Batch {
+        self.handle
     }
 
     /// Its kind of telemetry.

@@ -1,6 +1,6 @@
 use crate::host;
 
-/// A field, or a tuple of fields, that the processor reads.
+/// A field that the processor reads or writes, or a tuple of fields that it reads.
 #[derive(Debug)]
 pub struct Field {
     pub(crate) handle: host::Field,
@@ -14,13 +14,20 @@ impl Field {
         Ok(Field { handle: host::open_field(paths)?, arity: paths.len() })
     }
 
+    /// Opens one field that can be written, and read too: attributes and what lies in them (`span.attributes["http"]["route"]`), a log's
+    /// body and what lies in it, texts and numbers of the protocol that are not derived from others; not ids. The error names the path
+    /// and says why it cannot be written. Only while configuring.
+    pub fn open_to_write(path: &str) -> Result<Field, String> {
+        Ok(Field { handle: host::Field::open_to_write(path)?, arity: 1 })
+    }
+
     /// How many paths it was opened with.
     pub fn arity(&self) -> usize {
         self.arity
     }
 }
 
-/// A name to which drops are accounted. It comes from configuration or code, never from telemetry.
+/// A name to which drops and edits are accounted. It comes from configuration or code, never from telemetry.
 #[derive(Debug)]
 pub struct Rule {
     pub(crate) handle: host::Rule,

@@ -29,6 +29,29 @@
 //! [`Batch::drop_values`]) and the host finds the rows; [`Rows`] combine with `&`, `|` and `!`. Going through rows
 //! ([`Batch::rows`]) is possible and slower.
 //!
+//! Redactors see everything that can hold text and change it ([`Batch::replace_values`], [`Batch::contents`]); fields that are opened to
+//! be written are set, removed and added ([`Batch::set`], [`Batch::insert`]). A redactor:
+//!
+//! ```
+//! # use sluicebox_guest::{Batch, Processor, Rule};
+//! struct HideAddresses(Rule);
+//!
+//! impl Processor for HideAddresses {
+//!     fn configure(_config: &str) -> Result<Self, String> {
+//!         Ok(Self(Rule::open("addresses")?))
+//!     }
+//!
+//!     fn process(&mut self, batch: &Batch) -> Result<(), String> {
+//!         batch.replace_values(&self.0, |_key, text| text.contains('@').then(|| "****".to_owned()));
+//!         Ok(())
+//!     }
+//! }
+//!
+//! sluicebox_guest::export!(HideAddresses);
+//! ```
+//!
+//! What a component calls is what it imports, and so what it may do: one that calls nothing that edits cannot edit.
+//!
 //! For `wasm32` the crate talks to the host by the contract in `wit/telemetry.wit`, where every call is documented. For every other
 //! target the same API works on batches in memory ([`testing`]), so a processor is tested with plain `cargo test`.
 
@@ -45,15 +68,23 @@ use memory as host;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
+mod any_value;
 mod batch;
+mod contents;
+mod editing;
 mod field;
+mod hash;
 mod level;
+mod new_value;
 mod rows;
 mod value;
 
 pub use batch::{Batch, RowValues};
+pub use contents::{Contents, Key, Leaf, Place};
 pub use field::{Field, Rule};
+pub use hash::HashKey;
 pub use level::{Level, Signal};
+pub use new_value::NewValue;
 pub use rows::Rows;
 pub use value::{Tuple, Value, Values};
 

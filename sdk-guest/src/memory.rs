@@ -2,17 +2,24 @@
 //! Where the host would end the call with a fault, this panics, so that a test fails where the mistake is.
 
 mod data;
+mod edits;
+mod leaves;
 mod opening;
 mod path;
+mod tree;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-pub(crate) use data::{Data, Row, above};
-pub(crate) use opening::configuring;
-pub use opening::{Field, Rule, open_field};
-pub(crate) use path::is_known;
+pub(crate) use data::{Data, Field as RowField, Row, above};
+pub(crate) use edits::{Edit, apply};
+pub use edits::{insert_rows, insert_values, remove_keys, rename_keys, replace_leaves, set_rows, set_values};
+pub use leaves::{Leaves, key_counts, leaf_counts, read_contents, where_keys, where_leaves};
+pub use opening::{Field, Key, Rule, open_field};
+pub(crate) use opening::{Secrets, configuring};
+pub(crate) use path::Path;
+pub(crate) use tree::{Node, Slot, encode, is_legal, owned};
 
 use crate::Level;
 
@@ -33,21 +40,46 @@ pub struct Values {
     pub bytes: Vec<u8>,
 }
 
+impl Values {
+    fn push(&mut self, (kind, bytes): &tree::Encoded) {
+        if self.offsets.is_empty() {
+            self.offsets.push(0);
+        }
+        self.kinds.push(*kind);
+        self.bytes.extend(bytes);
+        self.offsets.push(self.bytes.len() as u32);
+    }
+
+    fn encoded(&self) -> Vec<tree::Encoded> {
+        let bytes = self.offsets.windows(2).map(|bounds| self.bytes[bounds[0] as usize..bounds[1] as usize].to_vec());
+        self.kinds.iter().copied().zip(bytes).collect()
+    }
+}
+
+/// Rows of a level that are dropped, and the number of the rule.
+pub(crate) type Drop = (Level, Vec<bool>, usize);
+
 /// The batch of a call.
 #[derive(Debug)]
 pub struct Batch {
     data: Rc<Data>,
     drops: RefCell<Vec<(Rows, usize)>>,
+    edits: RefCell<Vec<Edit>>,
 }
 
 impl Batch {
     pub(crate) fn new(data: Rc<Data>) -> Batch {
-        Batch { data, drops: RefCell::default() }
+        Batch { data, drops: RefCell::default(), edits: RefCell::default() }
     }
 
-    /// What was dropped, in call order: rows and the number of the rule.
-    pub(crate) fn into_drops(self) -> Vec<(Level, Vec<bool>, usize)> {
-        self.drops.into_inner().into_iter().map(|(rows, rule)| (rows.level, rows.set, rule)).collect()
+    /// What was asked for, in call order: drops and edits.
+    pub(crate) fn into_effects(self) -> (Vec<Drop>, Vec<Edit>) {
+        let drops = self.drops.into_inner().into_iter().map(|(rows, rule)| (rows.level, rows.set, rule)).collect();
+        (drops, self.edits.into_inner())
+    }
+
+    fn edit(&self, edit: Edit) {
+        self.edits.borrow_mut().push(edit);
     }
 
     pub fn signal(&self) -> Signal {
@@ -95,11 +127,9 @@ impl Batch {
             });
             codes.push(code);
         }
-        let mut values = Values { offsets: vec![0], ..Values::default() };
-        for (kind, bytes) in entries.into_iter().flatten() {
-            values.kinds.push(kind);
-            values.bytes.extend(bytes);
-            values.offsets.push(values.bytes.len() as u32);
+        let mut values = Values::default();
+        for value in entries.iter().flatten() {
+            values.push(value);
         }
         (values, codes)
     }

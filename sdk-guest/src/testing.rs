@@ -30,8 +30,8 @@
 
 use std::rc::Rc;
 
-use crate::memory::{self, Data, Row, configuring};
-use crate::{Batch, Level, Processor};
+use crate::memory::{self, Data, Edit, Node, Path, Row, RowField, Secrets, Slot, configuring};
+use crate::{Batch, Level, NewValue, Processor};
 
 /// Makes batches. Rows are added in order; a resource and a scope come by themselves where none was added. Attributes and fields go
 /// to the row that was added last.
@@ -83,7 +83,7 @@ impl TestBatch {
     }
 
     /// Adds a log record to the last scope.
-    pub fn log(self, body: impl Into<TestValue>) -> TestBatch {
+    pub fn log(self, body: impl Into<NewValue>) -> TestBatch {
         self.row(Level::Log).set("body", body)
     }
 
@@ -124,83 +124,36 @@ impl TestBatch {
     }
 
     /// Sets an attribute of the last row.
-    pub fn attribute(self, key: &str, value: impl Into<TestValue>) -> TestBatch {
-        self.set(&format!("attributes[{key:?}]"), value)
+    pub fn attribute(self, key: &str, value: impl Into<NewValue>) -> TestBatch {
+        self.set(&keyed("attributes", key), value)
     }
 
-    /// Sets a field of the last row by its name in paths, such as `kind` or `status.code`.
+    /// Sets a field of the last row by its name in paths, such as `kind` or `status.code`. Some can be set and seen in
+    /// [`Batch::contents`] that no path names: `schema_url` and `entity` of resources, `schema_url` of scopes, and
+    /// `exemplar.attributes["key"]`, `exemplar.trace_id` and `exemplar.span_id` of data points.
     ///
     /// # Panics
-    /// If the level has no such field.
-    pub fn set(mut self, name: &str, value: impl Into<TestValue>) -> TestBatch {
-        assert!(memory::is_known(self.last, name), "a {} has no field `{name}`", self.last.as_str());
-        let value = value.into().encode();
+    /// If the level has no such field, or the bytes of a list or a map are not those of one.
+    pub fn set(mut self, name: &str, value: impl Into<NewValue>) -> TestBatch {
+        let path = Path::of_batch(self.last, name);
+        let Some(path) = path.filter(|path| path.inner_steps().is_empty()) else {
+            panic!("a {} has no field `{name}`", self.last.as_str());
+        };
+        let value = value.into();
+        assert!(memory::is_legal(&memory::encode(value.as_value())), "the bytes for `{name}` are not of their kind");
         let last = self.data.rows_mut(self.last).and_then(|rows| rows.last_mut());
         let Some(row) = last else { panic!("there is no row to set `{name}` of") };
-        row.fields.retain(|(has, _)| has != name);
-        row.fields.push((name.to_owned(), value));
+        let key = path.key().unwrap_or_default().as_bytes();
+        row.fields.retain(|field| field.name != path.name || field.slot.key != key);
+        if value != NewValue::Absent {
+            row.fields.push(RowField { name: path.name, slot: Slot::new(key, Node::of(value.as_value())) });
+        }
         self
     }
 }
 
-/// A value to put into a batch.
-#[derive(Clone, Debug, PartialEq)]
-pub enum TestValue {
-    /// A string.
-    Str(String),
-    /// A boolean.
-    Bool(bool),
-    /// An integer.
-    Int(i64),
-    /// A floating point number.
-    Double(f64),
-    /// Bytes.
-    Bytes(Vec<u8>),
-    /// An array, as the bytes of an OTLP `AnyValue` message.
-    Array(Vec<u8>),
-    /// A map, as the bytes of an OTLP `AnyValue` message.
-    Map(Vec<u8>),
-    /// There, but without a value.
-    Empty,
-}
-
-impl TestValue {
-    fn encode(self) -> (u8, Vec<u8>) {
-        match self {
-            TestValue::Str(text) => (1, text.into_bytes()),
-            TestValue::Bool(bool) => (2, vec![u8::from(bool)]),
-            TestValue::Int(int) => (3, int.to_le_bytes().to_vec()),
-            TestValue::Double(double) => (4, double.to_le_bytes().to_vec()),
-            TestValue::Bytes(bytes) => (5, bytes),
-            TestValue::Array(bytes) => (6, bytes),
-            TestValue::Map(bytes) => (7, bytes),
-            TestValue::Empty => (8, Vec::new()),
-        }
-    }
-}
-
-impl From<&str> for TestValue {
-    fn from(text: &str) -> Self {
-        TestValue::Str(text.to_owned())
-    }
-}
-
-impl From<bool> for TestValue {
-    fn from(bool: bool) -> Self {
-        TestValue::Bool(bool)
-    }
-}
-
-impl From<i64> for TestValue {
-    fn from(int: i64) -> Self {
-        TestValue::Int(int)
-    }
-}
-
-impl From<f64> for TestValue {
-    fn from(double: f64) -> Self {
-        TestValue::Double(double)
-    }
+fn keyed(name: &str, key: &str) -> String {
+    format!("{name}[\"{}\"]", key.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// A configured processor.
@@ -213,7 +166,13 @@ pub struct Tester<P> {
 impl<P: Processor> Tester<P> {
     /// Configures a processor; fields and rules can be opened in here only.
     pub fn configure(config: &str) -> Result<Tester<P>, String> {
-        let (processor, rules) = configuring(|| P::configure(config));
+        Tester::configure_with_keys(config, &[])
+    }
+
+    /// Configures a processor where keys for [`HashKey`](crate::HashKey) have been configured: their names and what they hold.
+    pub fn configure_with_keys(config: &str, keys: &[(&str, &[u8])]) -> Result<Tester<P>, String> {
+        let keys: Secrets = keys.iter().map(|(name, secret)| ((*name).to_owned(), secret.to_vec())).collect();
+        let (processor, rules) = configuring(keys, || P::configure(config));
         Ok(Tester { processor: processor?, rules })
     }
 
@@ -222,18 +181,20 @@ impl<P: Processor> Tester<P> {
         &self.rules
     }
 
-    /// Calls the processor. On an error nothing is dropped, as at the host.
+    /// Calls the processor. On an error nothing happens to the batch, as at the host.
     pub fn process(&mut self, batch: &TestBatch) -> Result<Outcome, String> {
         let data = Rc::new(batch.data.clone());
         let call = memory::Batch::new(data.clone());
         self.processor.process(&Batch::__of_call(&call))?;
+        let (drops, edits) = call.into_effects();
         let mut outcome = Outcome::untouched(&data);
-        for (level, rows, rule) in call.into_drops() {
+        for (level, rows, rule) in drops {
             for (row, _) in rows.iter().enumerate().filter(|(_, set)| **set) {
                 outcome.drop(&data, level, row, &self.rules[rule]);
             }
         }
         outcome.sweep(&data);
+        outcome.edit(&edits, &self.rules);
         Ok(outcome)
     }
 }
@@ -243,6 +204,8 @@ impl<P: Processor> Tester<P> {
 pub struct Outcome {
     left: Vec<(Level, Vec<bool>)>,
     drops: Vec<(String, Level, u32)>,
+    edits: Vec<(String, Level, u32)>,
+    data: Data,
 }
 
 impl Outcome {
@@ -257,14 +220,50 @@ impl Outcome {
         self.drops.iter().filter(|(by, ..)| by == rule).map(|(_, level, row)| (*level, *row)).collect()
     }
 
-    /// True if nothing was dropped.
+    /// The rows in which a rule edited something, once for each place that it edited, also where a later edit won. Rows that were
+    /// dropped are not among them.
+    pub fn edited_by(&self, rule: &str) -> Vec<(Level, u32)> {
+        self.edits.iter().filter(|(by, ..)| by == rule).map(|(_, level, row)| (*level, *row)).collect()
+    }
+
+    /// True if nothing was dropped or edited.
     pub fn is_unchanged(&self) -> bool {
-        self.drops.is_empty()
+        self.drops.is_empty() && self.edits.is_empty()
+    }
+
+    /// What a field of a row holds after the call, by its name in paths (see [`TestBatch::set`]), such as `attributes["http"]["route"]`.
+    ///
+    /// # Panics
+    /// If the level has no such field, or there is no such row.
+    pub fn value(&self, level: Level, row: u32, name: &str) -> NewValue {
+        let Some(path) = Path::of_batch(level, name) else { panic!("a {} has no field `{name}`", level.as_str()) };
+        memory::owned(&self.data.rows(level)[row as usize].read(&path))
+    }
+
+    /// The attributes of a row after the call, in order.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn attributes(&self, level: Level, row: u32) -> Vec<(String, NewValue)> {
+        let fields = self.data.rows(level)[row as usize].fields.iter();
+        let attributes = fields.filter(|field| field.name == "attributes" && field.slot.is_there());
+        let pair =
+            |slot: &Slot| (String::from_utf8_lossy(slot.key_now()).into_owned(), memory::owned(&slot.node.encode()));
+        attributes.map(|field| pair(&field.slot)).collect()
     }
 
     fn untouched(data: &Data) -> Outcome {
         let left = data.levels().map(|level| (level, vec![true; data.rows(level).len()])).collect();
-        Outcome { left, drops: Vec::new() }
+        Outcome { left, drops: Vec::new(), edits: Vec::new(), data: data.clone() }
+    }
+
+    fn edit(&mut self, edits: &[Edit], rules: &[String]) {
+        let changed = memory::apply(&mut self.data, edits);
+        for (edit, _) in edits.iter().zip(changed).filter(|(_, changed)| *changed) {
+            if self.is_left(edit.level, edit.row) {
+                self.edits.push((rules[edit.rule].clone(), edit.level, edit.row as u32));
+            }
+        }
     }
 
     fn drop(&mut self, data: &Data, level: Level, row: usize, rule: &str) {

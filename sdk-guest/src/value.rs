@@ -39,10 +39,15 @@ impl<'a> Value<'a> {
         matches!(self, Value::Absent)
     }
 
-    fn decode(kind: u8, bytes: &'a [u8]) -> Value<'a> {
+    /// A string where it is valid UTF-8.
+    pub(crate) fn text(bytes: &'a [u8]) -> Value<'a> {
+        std::str::from_utf8(bytes).map_or(Value::Bytes(bytes), Value::Str)
+    }
+
+    pub(crate) fn decode(kind: u8, bytes: &'a [u8]) -> Value<'a> {
         match kind {
             0 => Value::Absent,
-            1 => std::str::from_utf8(bytes).map_or(Value::Bytes(bytes), Value::Str),
+            1 => Value::text(bytes),
             2 => Value::Bool(bytes.first().is_some_and(|byte| *byte != 0)),
             3 => bytes.try_into().map_or(Value::Unknown, |bytes| Value::Int(i64::from_le_bytes(bytes))),
             4 => bytes.try_into().map_or(Value::Unknown, |bytes| Value::Double(f64::from_le_bytes(bytes))),

@@ -4,8 +4,8 @@
 
 use std::cell::RefCell;
 
-use sluicebox_guest::testing::{Outcome, TestBatch, TestValue, Tester};
-use sluicebox_guest::{Batch, Field, Level, Processor, Rule, Signal, Value};
+use sluicebox_guest::testing::{Outcome, TestBatch, Tester};
+use sluicebox_guest::{Batch, Field, Level, NewValue, Processor, Rule, Signal, Value};
 
 type Call = Box<dyn Fn(&Batch, &Field, &Rule)>;
 
@@ -73,14 +73,15 @@ fn different_values_come_once_and_absence_first() {
 #[test]
 fn every_kind_is_read_back() {
     let kinds = [
-        (TestValue::Str("x".into()), Value::Str("x")),
-        (TestValue::Bool(true), Value::Bool(true)),
-        (TestValue::Int(-7), Value::Int(-7)),
-        (TestValue::Double(1.5), Value::Double(1.5)),
-        (TestValue::Bytes(vec![255]), Value::Bytes(&[255])),
-        (TestValue::Array(vec![1]), Value::Array(&[1])),
-        (TestValue::Map(vec![2]), Value::Map(&[2])),
-        (TestValue::Empty, Value::Empty),
+        (NewValue::Str("x".into()), Value::Str("x")),
+        (NewValue::Bool(true), Value::Bool(true)),
+        (NewValue::Int(-7), Value::Int(-7)),
+        (NewValue::Double(1.5), Value::Double(1.5)),
+        (NewValue::Bytes(vec![255]), Value::Bytes(&[255])),
+        // An `AnyValue` with an array (5) of one bool (2), and one with a map (6) of an int (3) under the key `k`.
+        (NewValue::array([true]), Value::Array(&[0x2a, 4, 0x0a, 2, 0x10, 1])),
+        (NewValue::map([("k", 5)]), Value::Map(&[0x32, 9, 0x0a, 7, 0x0a, 1, b'k', 0x12, 2, 0x18, 5])),
+        (NewValue::Empty, Value::Empty),
     ];
     for (given, read) in kinds {
         run(&TestBatch::logs().log(given), &["log.body"], move |batch, field, _| {

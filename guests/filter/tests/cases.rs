@@ -2,7 +2,8 @@
 //! the configuration gives.
 //!
 //! A batch is a list of rows in order: `level`, `attributes`, and fields by their names in paths. `left` and `dropped` are numbers of rows.
-//! Values are JSON's; `{"bytes": "00ff"}`, `{"empty": true}`, `{"array": ""}` and `{"map": ""}` stand for the kinds that JSON lacks.
+//! Values are JSON's; `{"bytes": "00ff"}` and `{"empty": true}` stand for kinds that JSON lacks, `{"array": []}` and
+//! `{"map": {}}` for lists and maps of values.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -12,8 +13,8 @@ use std::path::Path;
 
 use filter::Filter;
 use serde_json::Value;
-use sluicebox_guest::Level;
-use sluicebox_guest::testing::{TestBatch, TestValue, Tester};
+use sluicebox_guest::testing::{TestBatch, Tester};
+use sluicebox_guest::{Level, NewValue};
 
 #[test]
 fn cases() {
@@ -92,12 +93,12 @@ fn batch(rows: &Value) -> TestBatch {
     })
 }
 
-fn convert(value: &Value) -> TestValue {
+fn convert(value: &Value) -> NewValue {
     match value {
-        Value::String(text) => TestValue::Str(text.clone()),
-        Value::Bool(bool) => TestValue::Bool(*bool),
+        Value::String(text) => NewValue::Str(text.clone()),
+        Value::Bool(bool) => NewValue::Bool(*bool),
         Value::Number(number) => {
-            number.as_i64().map_or_else(|| TestValue::Double(number.as_f64().unwrap()), TestValue::Int)
+            number.as_i64().map_or_else(|| NewValue::Double(number.as_f64().unwrap()), NewValue::Int)
         }
         Value::Object(other) => {
             let (kind, value) = other.iter().next().unwrap();
@@ -106,10 +107,10 @@ fn convert(value: &Value) -> TestValue {
                 (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
             };
             match kind.as_str() {
-                "bytes" => TestValue::Bytes(bytes()),
-                "array" => TestValue::Array(bytes()),
-                "map" => TestValue::Map(bytes()),
-                "empty" => TestValue::Empty,
+                "bytes" => NewValue::Bytes(bytes()),
+                "array" => NewValue::array(value.as_array().unwrap().iter().map(convert)),
+                "map" => NewValue::map(value.as_object().unwrap().iter().map(|(key, value)| (key, convert(value)))),
+                "empty" => NewValue::Empty,
                 _ => panic!("no kind is called {kind}"),
             }
         }

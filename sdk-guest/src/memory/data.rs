@@ -1,5 +1,6 @@
 use super::Signal;
 use super::path::Path;
+use super::tree::{Encoded, Slot};
 use crate::Level;
 
 /// The rows of a batch, level by level.
@@ -9,11 +10,30 @@ pub struct Data {
     levels: Vec<(Level, Vec<Row>)>,
 }
 
-/// A row: the row of the level above that it belongs to, and its fields by name within the level.
+/// A row: the row of the level above that it belongs to, and its fields.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
     pub parent: usize,
-    pub fields: Vec<(String, (u8, Vec<u8>))>,
+    pub fields: Vec<Field>,
+}
+
+/// A field of a row: its name without what follows in brackets, and its value. An attribute's key is its slot's.
+#[derive(Clone, Debug)]
+pub struct Field {
+    pub name: &'static str,
+    pub slot: Slot,
+}
+
+impl Row {
+    /// Kind and bytes of a field; what is not set is as the protocol says.
+    pub fn read(&self, path: &Path) -> Encoded {
+        let field = self.fields.iter().find(|field| {
+            let key = path.key().unwrap_or_default().as_bytes();
+            field.slot.is_there() && field.name == path.name && field.slot.key_now() == key
+        });
+        let found = field.and_then(|field| field.slot.node.at(path.inner_steps()));
+        found.map_or_else(|| path.unset.encode(), super::tree::Node::encode)
+    }
 }
 
 impl Data {
@@ -59,10 +79,8 @@ impl Data {
     }
 
     /// Kind and bytes of a field as seen from a row.
-    pub fn read(&self, level: Level, row: usize, path: &Path) -> (u8, Vec<u8>) {
-        let row = &self.rows(path.level)[self.ancestor(level, row, path.level)];
-        let found = row.fields.iter().find(|(name, _)| *name == path.name);
-        found.map_or_else(|| path.unset.encode(), |(_, value)| value.clone())
+    pub fn read(&self, level: Level, row: usize, path: &Path) -> Encoded {
+        self.rows(path.level)[self.ancestor(level, row, path.level)].read(path)
     }
 }
 

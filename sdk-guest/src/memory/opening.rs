@@ -1,5 +1,8 @@
 use std::cell::RefCell;
 
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
 use super::data::above;
 use super::path::Path;
 use crate::Level;
@@ -8,15 +11,22 @@ const PATHS_MAX: usize = 16;
 const RULES_MAX: usize = 64;
 const RULE_NAME_BYTES_MAX: usize = 64;
 
+/// Keys for hashes by their names.
+pub type Secrets = Vec<(String, Vec<u8>)>;
+
 thread_local! {
     /// The rules opened so far, while a processor is being configured.
     static RULES: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+    /// The keys that there are, while a processor is being configured.
+    static SECRETS: RefCell<Option<Secrets>> = const { RefCell::new(None) };
 }
 
 /// Runs `configure` with opening allowed; also returns the names of the rules that it opened, in order.
-pub fn configuring<T>(configure: impl FnOnce() -> T) -> (T, Vec<String>) {
+pub fn configuring<T>(secrets: Secrets, configure: impl FnOnce() -> T) -> (T, Vec<String>) {
     RULES.set(Some(Vec::new()));
+    SECRETS.set(Some(secrets));
     let configured = configure();
+    SECRETS.set(None);
     (configured, RULES.take().unwrap_or_default())
 }
 
@@ -24,6 +34,7 @@ pub fn configuring<T>(configure: impl FnOnce() -> T) -> (T, Vec<String>) {
 pub struct Field {
     pub(super) level: Level,
     pub(super) paths: Vec<Path>,
+    pub(super) is_writable: bool,
 }
 
 pub fn open_field(paths: &[&str]) -> Result<Field, String> {
@@ -42,7 +53,48 @@ pub fn open_field(paths: &[&str]) -> Result<Field, String> {
             return Err(format!("`{}` and `{}` cannot be read together", path.level.as_str(), level.as_str()));
         }
     }
-    Ok(Field { level, paths })
+    Ok(Field { level, paths, is_writable: false })
+}
+
+impl Field {
+    pub fn open_to_write(path: &str) -> Result<Field, String> {
+        let field = open_field(&[path])?;
+        match field.paths[0].not_writable() {
+            Some(why) => Err(format!("`{path}`: {why}")),
+            None => Ok(Field { is_writable: true, ..field }),
+        }
+    }
+}
+
+/// A key for hashes.
+#[derive(Debug)]
+pub struct Key {
+    secret: Vec<u8>,
+}
+
+impl Key {
+    pub fn open(name: &str) -> Result<Key, String> {
+        SECRETS.with_borrow(|secrets| {
+            let Some(secrets) = secrets else { return Err("keys are opened while configuring only".into()) };
+            if let Some((_, secret)) = secrets.iter().find(|(has, _)| has == name) {
+                return Ok(Key { secret: secret.clone() });
+            }
+            let names = secrets.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let there = if names.is_empty() { "there are none".to_owned() } else { format!("there are {names}") };
+            Err(format!("no key is called `{name}`; {there}"))
+        })
+    }
+
+    pub fn hmac_sha256(&self, offsets: &[u32], bytes: &[u8]) -> Vec<u8> {
+        let hash = |bounds: &[u32]| {
+            let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.secret) else {
+                unreachable!("HMAC takes keys of any length")
+            };
+            mac.update(&bytes[bounds[0] as usize..bounds[1] as usize]);
+            mac.finalize().into_bytes().to_vec()
+        };
+        offsets.windows(2).flat_map(hash).collect()
+    }
 }
 
 #[derive(Debug)]
