@@ -60,17 +60,14 @@ fn kept(out: &mut String, text: &str) -> usize {
 
 /// Values of a list become one.
 fn literal(out: &mut String, len: usize) -> usize {
+    // A prefix belongs to its string: N'...', E'...', x'...'.
+    if out.ends_with(['N', 'E', 'X', 'B', 'n', 'e', 'x', 'b']) && last_word(out).len() == 1 {
+        out.pop();
+    }
     let list = out.trim_end().strip_suffix(',').map(str::trim_end).filter(|list| list.ends_with('?'));
     match list.map(str::len) {
         Some(len) => out.truncate(len),
-        None => {
-            // A prefix belongs to its string: N'...', E'...', x'...'.
-            let is_prefix = out.ends_with(['N', 'E', 'X', 'B', 'n', 'e', 'x', 'b']) && last_word(out).len() == 1;
-            if is_prefix {
-                out.pop();
-            }
-            out.push('?');
-        }
+        None => out.push('?'),
     }
     len
 }

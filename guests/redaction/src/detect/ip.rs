@@ -71,10 +71,12 @@ fn v6_within(text: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
     let is_lone = |two: [Option<u8>; 2]| two[0] == Some(b':') && two[1] != Some(b':');
     let start = start + usize::from(is_lone([text.get(start).copied(), text.get(start + 1).copied()]));
     let end = if end > start + 1 && is_lone([Some(text[end - 1]), Some(text[end - 2])]) { end - 1 } else { end };
-    let after_word = text.get(start..end)?.iter().position(|byte| *byte == b':').map(|at| start + at + 1);
-    let before_port = text[start..end].iter().rposition(|byte| *byte == b':').map(|at| start + at);
-    let tries = [Some((start, end)), after_word.map(|start| (start, end)), before_port.map(|end| (start, end))];
-    tries.into_iter().flatten().find(|(start, end)| is_v6(text, *start, *end))
+    let colon = |at: Option<usize>| at.map(|at| start + at);
+    let after_word = colon(text.get(start..end)?.iter().position(|byte| *byte == b':')).map(|at| (at + 1, end));
+    let before_port = colon(text[start..end].iter().rposition(|byte| *byte == b':')).map(|at| (start, at));
+    // Which of the two it is cannot be told of nine groups, so all of them go.
+    let tries = [Some((start, end)), after_word, before_port];
+    tries.into_iter().flatten().any(|(start, end)| is_v6(text, start, end)).then_some((start, end))
 }
 
 fn is_v6(text: &[u8], start: usize, end: usize) -> bool {
