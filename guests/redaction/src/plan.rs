@@ -58,7 +58,7 @@ impl Plan {
         let blocked = compile("blocked_values", &config.blocked_values);
         let allowed = compile("allowed_values", &config.allowed_values);
         let keys = KeyRules::new(&config, ignored, blocked_keys);
-        let scanner = Scanner { blocked, allowed, detectors: config.detectors.clone() };
+        let scanner = Scanner::new(blocked, allowed, &config.detectors);
         let mut keep = |error: String| errors.push(error);
         let rules = Rules::open(&config).map_err(&mut keep).ok();
         let span_names = SpanNames::open(&config).map_err(&mut keep).ok();

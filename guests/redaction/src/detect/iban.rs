@@ -4,14 +4,14 @@ use super::{Found, before, is_word};
 
 pub fn find(text: &[u8], found: &mut Found) {
     let mut at = 0;
-    while at + 15 <= text.len() {
-        match iban_end(text, at) {
-            Some(end) => {
-                found.push(at..end);
-                at = end;
-            }
-            None => at += 1,
+    while let Some(skipped) = text[at..].iter().position(u8::is_ascii_digit) {
+        // Where there are digits, two letters before them can be a country.
+        let digits = at + skipped;
+        let end = digits.checked_sub(2).filter(|start| *start >= at).and_then(|start| iban_end(text, start));
+        if let Some(end) = end {
+            found.push(digits - 2..end);
         }
+        at = end.unwrap_or(digits + super::digits_at(text, digits));
     }
 }
 

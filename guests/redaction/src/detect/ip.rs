@@ -49,6 +49,9 @@ fn is_product(text: &[u8], start: usize, end: usize) -> bool {
 }
 
 pub fn find_v6(text: &[u8], found: &mut Found) {
+    if memchr::memchr_iter(b':', text).count() < 2 {
+        return;
+    }
     let is_part = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b':' || *byte == b'.';
     let mut floor = 0;
     while let Some(colon) = memchr::memchr(b':', &text[floor..]) {

@@ -11,7 +11,7 @@ mod token;
 
 use std::ops::Range;
 
-use crate::scan::profile::{AT, COLON, DASH, DOT, LETTER, Needs, SPACE};
+use crate::scan::profile::{AT, COLON, DASH, DOT, LETTER, Needs, PARENTHESIS, PLUS, Profile, SPACE, letters};
 
 /// What is found.
 pub type Found = Vec<Range<usize>>;
@@ -58,24 +58,31 @@ impl Detector {
         let (classes, digits, len) = match self {
             Detector::Email => (AT | DOT | LETTER, 0, 6),
             Detector::Card => (0, 13, 13),
-            Detector::Iban => (LETTER, 4, 15),
+            // Check digits, and as many more as Malta's, which has the fewest that are not free to be letters.
+            Detector::Iban => (LETTER, 7, 15),
             Detector::Ipv4 => (DOT, 4, 7),
             Detector::Ipv6 => (COLON, 1, 3),
             Detector::UsSsn => (0, 9, 11),
             Detector::Phone => (0, 8, 9),
-            Detector::Jwt => (DOT | LETTER, 0, 20),
+            Detector::Jwt => (DOT | letters(b"eyj"), 0, 20),
             Detector::AwsKey => (LETTER, 0, 20),
-            Detector::Bearer => (LETTER, 0, 12),
+            // Of "bearer" and of "authorization".
+            Detector::Bearer => (letters(b"ar"), 0, 12),
         };
         let any = match self {
             Detector::UsSsn => DASH | SPACE,
+            Detector::Phone => PLUS | PARENTHESIS | DASH | DOT,
+            // Each of `AKIA`, `ABIA`, `ACCA`, `ASIA` and "secret" has one.
+            Detector::AwsKey => letters(b"kbcs"),
+            Detector::Bearer => letters(b"bz"),
             _ => 0,
         };
-        Needs { classes, any, digits, len }
+        let dots = if matches!(self, Detector::Ipv4) { 3 } else { 0 };
+        Needs { classes, any, digits, dots, len }
     }
 
-    /// Appends what it finds in a text.
-    pub fn find(self, text: &[u8], found: &mut Found) {
+    /// Appends what it finds in a text that has this profile.
+    pub fn find(self, text: &[u8], profile: Profile, found: &mut Found) {
         match self {
             Detector::Email => email::find(text, found),
             Detector::Card => card::find(text, found),
@@ -85,9 +92,14 @@ impl Detector {
             Detector::UsSsn => national::find_us_ssn(text, found),
             Detector::Phone => national::find_phone(text, found),
             Detector::Jwt => token::find_jwt(text, found),
-            Detector::AwsKey => token::find_aws_key(text, found),
-            Detector::Bearer => token::find_bearer(text, found),
+            Detector::AwsKey => token::find_aws_key(text, profile, found),
+            Detector::Bearer => token::find_bearer(text, profile, found),
         }
+    }
+
+    /// Whether keys tell it anything; see [`Detector::find_by_key`].
+    pub const fn reads_keys(self) -> bool {
+        matches!(self, Detector::AwsKey | Detector::Bearer)
     }
 
     /// Appends what it finds in a text because of the key that the text has.

@@ -3,14 +3,17 @@
 use super::Detector::{self, *};
 use super::Found;
 use crate::scan::Scanner;
+use crate::scan::patterns::Patterns;
+use crate::scan::profile::Profile;
 
 /// Each text with what is found in it.
 #[track_caller]
 fn check(detector: Detector, cases: &[(&str, &[&str])]) {
     for (text, expected) in cases {
         let mut found = Found::new();
-        if detector.needs().are_met(crate::scan::profile::Profile::of(text.as_bytes())) {
-            detector.find(text.as_bytes(), &mut found);
+        let profile = Profile::of(text.as_bytes());
+        if detector.needs().are_met(profile) {
+            detector.find(text.as_bytes(), profile, &mut found);
         }
         let found: Vec<&str> = found.into_iter().map(|range| &text[range]).collect();
         assert_eq!(found, *expected, "{} in {text:?}", detector.name());
@@ -363,7 +366,7 @@ const CONTROL: &[&str] = &[
 
 #[test]
 fn look_alikes_stay_untouched_by_all_detectors_together() {
-    let scanner = Scanner { detectors: Detector::ALL.to_vec(), ..Scanner::default() };
+    let scanner = Scanner::new(Patterns::default(), Patterns::default(), &Detector::ALL);
     for text in CONTROL {
         assert_eq!(scanner.scan(b"some.key", text.as_bytes()), [], "{text}");
     }
@@ -371,7 +374,7 @@ fn look_alikes_stay_untouched_by_all_detectors_together() {
 
 #[test]
 fn percent_encoded_forms_are_found_where_they_are() {
-    let scanner = Scanner { detectors: Detector::ALL.to_vec(), ..Scanner::default() };
+    let scanner = Scanner::new(Patterns::default(), Patterns::default(), &Detector::ALL);
     let cases = [
         ("q=jane.doe%40example.com&x=1", "jane.doe%40example.com"),
         ("q=jane.doe%2540example.com;", "jane.doe%2540example.com"),

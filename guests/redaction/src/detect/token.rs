@@ -9,6 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use memchr::memmem::Finder;
 
 use super::{Found, before, is_word};
+use crate::scan::profile::{CAPITAL, Profile, letters};
 
 /// A longer header is taken for one without being read.
 const JWT_HEADER_BYTES_MAX: usize = 8 << 10;
@@ -68,13 +69,15 @@ const SECRET_KEY_LEN: usize = 40;
 const LABEL_REST_BYTES_MAX: usize = 24;
 
 /// Access key ids (`AKIA`, `ASIA` and 16 more), and secret keys, of 40 characters, after a label such as `aws_secret_access_key=`.
-pub fn find_aws_key(text: &[u8], found: &mut Found) {
+pub fn find_aws_key(text: &[u8], profile: Profile, found: &mut Found) {
     static SECRET: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [Finder::new(b"ecret"), Finder::new(b"ECRET")]);
-    for at in memchr::memchr_iter(b'A', text) {
-        found.extend(access_key(text, at));
+    if profile.has(CAPITAL | letters(b"a")) {
+        found.extend(memchr::memchr_iter(b'A', text).filter_map(|at| access_key(text, at)));
     }
-    for label in SECRET.iter().flat_map(|label| label.find_iter(text)) {
-        found.extend(labelled_secret(text, label + 5));
+    // No text that is shorter holds a label and a secret.
+    if text.len() > SECRET_KEY_LEN && profile.has(letters(b"secrt")) {
+        let labels = SECRET.iter().flat_map(|label| label.find_iter(text));
+        found.extend(labels.filter_map(|label| labelled_secret(text, label + 5)));
     }
 }
 
@@ -139,18 +142,24 @@ const CREDENTIALS_LEN_MIN: usize = 8;
 const WORD_LEN_MAX: usize = 20;
 
 /// The token after `Bearer` (RFC 6750), and what follows the scheme in `Authorization: ...`.
-pub fn find_bearer(text: &[u8], found: &mut Found) {
+pub fn find_bearer(text: &[u8], profile: Profile, found: &mut Found) {
     static BEARER: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [Finder::new(b"earer"), Finder::new(b"EARER")]);
-    for at in BEARER.iter().flat_map(|bearer| bearer.find_iter(text)) {
-        let is_bearer = matches!(before(text, at), Some(b'b' | b'B')) && !is_word(before(text, at.saturating_sub(1)));
-        let gap = text[at + 5..].iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'+')).count();
-        if is_bearer && gap > 0 {
-            let start = at + 5 + gap;
-            let end = credentials_end(text, start);
-            found.extend(is_credentials(&text[start..end]).then_some(start..end));
-        }
+    if profile.has(letters(b"bear")) {
+        let bearers = BEARER.iter().flat_map(|bearer| bearer.find_iter(text));
+        found.extend(bearers.filter_map(|at| bearer_token(text, at)));
     }
-    find_headers(text, found);
+    if profile.has(letters(b"authorizn")) {
+        find_headers(text, found);
+    }
+}
+
+/// The token after a word whose second letter is here.
+fn bearer_token(text: &[u8], at: usize) -> Option<Range<usize>> {
+    let is_bearer = matches!(before(text, at), Some(b'b' | b'B')) && !is_word(before(text, at - 1));
+    let gap = text[at + 5..].iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'+')).count();
+    let start = at + 5 + gap;
+    let end = credentials_end(text, start);
+    (is_bearer && gap > 0 && is_credentials(&text[start..end])).then_some(start..end)
 }
 
 fn find_headers(text: &[u8], found: &mut Found) {
@@ -190,10 +199,12 @@ fn header_credentials(text: &[u8], start: usize) -> Option<Range<usize>> {
 
 /// The whole value of a key such as `http.request.header.authorization`, but for the scheme.
 pub fn credentials_of_key(key: &[u8], text: &[u8]) -> Option<Range<usize>> {
-    let len = b"authorization".len();
-    let is_header = key.len() >= len && key[key.len() - len..].eq_ignore_ascii_case(b"authorization");
+    let word = key.len().checked_sub(b"authorization".len()).map(|start| &key[start..]);
+    if !word.is_some_and(|word| word.eq_ignore_ascii_case(b"authorization")) {
+        return None;
+    }
     let start = after_scheme(text, 0).unwrap_or(0);
-    (is_header && start < text.len()).then_some(start..text.len())
+    (start < text.len()).then_some(start..text.len())
 }
 
 /// Where what follows a known scheme and a space begins.

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::detect::{Detector, Found};
 use patterns::Patterns;
-use profile::{PERCENT, Profile};
+use profile::{Needs, PERCENT, Profile};
 
 /// How often percent-encoding is taken off.
 const DECODES_MAX: usize = 2;
@@ -17,9 +17,11 @@ const DECODES_MAX: usize = 2;
 /// What is looked for.
 #[derive(Debug, Default)]
 pub struct Scanner {
-    pub blocked: Patterns,
-    pub allowed: Patterns,
-    pub detectors: Vec<Detector>,
+    blocked: Patterns,
+    allowed: Patterns,
+    detectors: Vec<(Detector, Needs)>,
+    /// Those of them that keys tell something.
+    by_key: Vec<Detector>,
 }
 
 /// What looked for something.
@@ -47,11 +49,17 @@ impl Stretch<'_> {
 }
 
 impl Scanner {
+    pub fn new(blocked: Patterns, allowed: Patterns, detectors: &[Detector]) -> Scanner {
+        let by_key = detectors.iter().copied().filter(|detector| detector.reads_keys()).collect();
+        let detectors = detectors.iter().map(|detector| (*detector, detector.needs())).collect();
+        Scanner { blocked, allowed, detectors, by_key }
+    }
+
     /// The stretches to hide, in order, without overlaps. The key says what some texts are.
     pub fn scan<'t>(&self, key: &[u8], text: &'t [u8]) -> Vec<Stretch<'t>> {
         let profile = Profile::of(text);
         let mut stretches = Vec::new();
-        self.find(&self.detectors, key, text, profile, |by, range| {
+        self.find(key, text, profile, |by, range| {
             stretches.push(Stretch { says: Cow::Borrowed(&text[range.clone()]), range, by });
         });
         if profile.has(PERCENT) {
@@ -63,9 +71,11 @@ impl Scanner {
     /// The stretches to hide because of patterns, in a number or a boolean.
     pub fn scan_patterns<'t>(&self, text: &'t [u8]) -> Vec<Stretch<'t>> {
         let mut stretches = Vec::new();
-        self.find(&[], b"", text, Profile::of(text), |by, range| {
-            stretches.push(Stretch { says: Cow::Borrowed(&text[range.clone()]), range, by });
-        });
+        let found = |number, range: Range<usize>| {
+            let says = Cow::Borrowed(&text[range.clone()]);
+            stretches.push(Stretch { range, by: Finder::Pattern(number), says });
+        };
+        self.find_patterns(text, Profile::of(text), found);
         merge(text, stretches)
     }
 
@@ -76,9 +86,9 @@ impl Scanner {
 
     /// Whether a number is one of a payment card.
     pub fn is_card(&self, digits: &[u8]) -> bool {
-        self.detectors.contains(&Detector::Card) && {
+        self.detectors.iter().any(|(detector, _)| *detector == Detector::Card) && {
             let mut found = Found::new();
-            Detector::Card.find(digits, &mut found);
+            Detector::Card.find(digits, Profile::of(digits), &mut found);
             matches!(&found[..], [only] if *only == (0..digits.len()))
         }
     }
@@ -90,7 +100,7 @@ impl Scanner {
             let Some(layer) = percent::decode(encoded) else { return };
             layers.push(layer);
             let Some(decoded) = layers.last().map(|layer| &layer.bytes) else { return };
-            self.find(&self.detectors, key, decoded, Profile::of(decoded), |by, range| {
+            self.find(key, decoded, Profile::of(decoded), |by, range| {
                 let says = Cow::Owned(decoded[range.clone()].to_vec());
                 let range = layers.iter().rev().fold(range, |range, layer| layer.origin(range));
                 stretches.push(Stretch { range, by, says });
@@ -98,30 +108,44 @@ impl Scanner {
         }
     }
 
-    fn find(
-        &self,
-        detectors: &[Detector],
-        key: &[u8],
-        text: &[u8],
-        profile: Profile,
-        mut found: impl FnMut(Finder, Range<usize>),
-    ) {
-        let mut all: Vec<(Finder, Range<usize>)> = Vec::new();
-        self.blocked.find(text, profile, |number, range| all.push((Finder::Pattern(number), range)));
+    fn find(&self, key: &[u8], text: &[u8], profile: Profile, mut found: impl FnMut(Finder, Range<usize>)) {
+        self.find_patterns(text, profile, |number, range| found(Finder::Pattern(number), range));
         let mut ranges = Found::new();
-        for detector in detectors {
-            if detector.needs().are_met(profile) {
-                detector.find(text, &mut ranges);
+        let mut keep = |detector: Detector, ranges: &mut Found| {
+            if !ranges.is_empty() {
+                self.retain_blocked(text, profile, ranges);
+                ranges.drain(..).for_each(|range| found(Finder::Detector(detector), range));
             }
+        };
+        for (detector, needs) in &self.detectors {
+            if needs.are_met(profile) {
+                detector.find(text, profile, &mut ranges);
+                keep(*detector, &mut ranges);
+            }
+        }
+        for detector in self.by_key.iter().filter(|_| !key.is_empty()) {
             detector.find_by_key(key, text, &mut ranges);
-            all.extend(ranges.drain(..).map(|range| (Finder::Detector(*detector), range)));
+            keep(*detector, &mut ranges);
         }
-        if !all.is_empty() && !self.allowed.is_empty() {
+    }
+
+    fn find_patterns(&self, text: &[u8], profile: Profile, mut found: impl FnMut(usize, Range<usize>)) {
+        if !self.blocked.is_match(text, profile) {
+            return;
+        }
+        let mut ranges = Vec::new();
+        for (number, pattern) in self.blocked.iter() {
+            pattern.find(text, profile, &mut ranges);
+            self.retain_blocked(text, profile, &mut ranges);
+            ranges.drain(..).for_each(|range| found(number, range));
+        }
+    }
+
+    /// Takes out what overlaps something that the operator allowed.
+    fn retain_blocked(&self, text: &[u8], profile: Profile, ranges: &mut Vec<Range<usize>>) {
+        if !ranges.is_empty() && !self.allowed.is_empty() {
             let allowed = Allowed::of(&self.allowed, text, profile);
-            all.retain(|(_, range)| !allowed.overlaps(range));
-        }
-        for (by, range) in all {
-            found(by, range);
+            ranges.retain(|range| !allowed.overlaps(range));
         }
     }
 }
@@ -132,7 +156,7 @@ struct Allowed(Vec<Range<usize>>);
 impl Allowed {
     fn of(patterns: &Patterns, text: &[u8], profile: Profile) -> Allowed {
         let mut all = Vec::new();
-        patterns.find(text, profile, |_, range| all.push(range));
+        patterns.iter().for_each(|(_, pattern)| pattern.find(text, profile, &mut all));
         all.sort_by_key(|range| range.start);
         all.dedup_by(|next, last| {
             let overlaps = next.start < last.end;

@@ -23,8 +23,9 @@ pub struct Patterns {
     needs: Needs,
 }
 
+/// One of them.
 #[derive(Debug)]
-struct Pattern {
+pub struct Pattern {
     regex: Regex,
     needs: Needs,
 }
@@ -66,16 +67,9 @@ impl Patterns {
             .is_some_and(|joint| self.may_match(profile) && joint.is_match(Input::new(text).earliest(true)))
     }
 
-    /// All matches of all of them that are not empty, with the numbers of the patterns.
-    pub fn find(&self, text: &[u8], profile: Profile, mut found: impl FnMut(usize, Range<usize>)) {
-        if !self.is_match(text, profile) {
-            return;
-        }
-        for (number, pattern) in self.each.iter().enumerate().filter(|(_, pattern)| pattern.needs.are_met(profile)) {
-            for matched in pattern.regex.find_iter(text).filter(|matched| !matched.is_empty()) {
-                found(number, matched.range());
-            }
-        }
+    /// Each of them with its number.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Pattern)> {
+        self.each.iter().enumerate()
     }
 
     fn may_match(&self, profile: Profile) -> bool {
@@ -84,6 +78,13 @@ impl Patterns {
 }
 
 impl Pattern {
+    /// Appends all matches that are not empty.
+    pub fn find(&self, text: &[u8], profile: Profile, found: &mut Vec<Range<usize>>) {
+        if self.needs.are_met(profile) {
+            found.extend(self.regex.find_iter(text).map(|matched| matched.range()).filter(|range| !range.is_empty()));
+        }
+    }
+
     fn new(pattern: &str) -> Result<(Hir, Pattern), String> {
         let syntax = syntax::Config::new().utf8(true);
         let hir = syntax::parse_with(&go_regex::translate(pattern), &syntax)
@@ -117,9 +118,14 @@ mod tests {
     fn found(patterns: &[&str], text: &str) -> Vec<(usize, Range<usize>)> {
         let patterns =
             Patterns::new(&patterns.iter().map(|pattern| (*pattern).to_owned()).collect::<Vec<_>>()).unwrap();
-        let mut found = Vec::new();
-        patterns.find(text.as_bytes(), Profile::of(text.as_bytes()), |number, range| found.push((number, range)));
-        found
+        let profile = Profile::of(text.as_bytes());
+        let mut all = Vec::new();
+        for (number, pattern) in patterns.iter().filter(|_| patterns.is_match(text.as_bytes(), profile)) {
+            let mut ranges = Vec::new();
+            pattern.find(text.as_bytes(), profile, &mut ranges);
+            all.extend(ranges.into_iter().map(|range| (number, range)));
+        }
+        all
     }
 
     #[test]
@@ -133,9 +139,10 @@ mod tests {
     fn bytes_that_are_no_text_are_scanned_too() {
         let patterns = Patterns::new(&["key=[a-z]+".to_owned()]).unwrap();
         let mut ranges = Vec::new();
-        let bytes = b"\xff\xfekey=abc\xff";
-        patterns.find(bytes, Profile::of(bytes), |_, range| ranges.push(range));
-        assert_eq!(ranges, [2..9]);
+        let bytes = b"\xff\xfekey=abc\xff k\xe9y=";
+        patterns.iter().for_each(|(_, pattern)| pattern.find(bytes, Profile::of(bytes), &mut ranges));
+        assert_eq!(ranges[0], 2..9);
+        assert_eq!(ranges.len(), 1);
     }
 
     #[test]
