@@ -1,7 +1,8 @@
 # `make run` and `make test` are each enough by themselves on a fresh machine; see README.md.
 
 CARGO_BUILD := .ci/progress cargo build --release --locked
-GUESTS      := filter misbehaving drop-health-checks
+BUNDLED     := filter attributes
+GUESTS      := $(BUNDLED) misbehaving misbehaving-redactor drop-health-checks
 PYTHON      := target/venv/ready
 
 .PHONY: run build test polyglot check soak bench guests bundled lint doc clean
@@ -34,7 +35,7 @@ doc: bundled
 
 ## The long runs: twenty million items of each signal, thousands of swaps.
 soak: build guests
-	SLUICEBOX_SOAK=20 .ci/progress cargo test --release --locked -p sluicebox-tests --test exact_million --test swap
+	SLUICEBOX_SOAK=20 .ci/progress cargo test --release --locked -p sluicebox-tests --test exact_million --test edited_million --test swap
 
 ## The benchmark: CPU per span beside a bare byte-forwarding proxy.
 bench: build
@@ -42,10 +43,12 @@ bench: build
 	target/release/bench
 
 # Components inside the binary: built, turned into components, compiled for a baseline CPU.
-bundled: host/bundled/filter.cwasm
-host/bundled/filter.cwasm: target/guests/core/filter.wasm
+BUNDLED_MODULES := $(BUNDLED:%=target/guests/core/%.wasm)
+BUNDLED_CODE    := $(BUNDLED:%=host/bundled/%.cwasm)
+bundled: $(BUNDLED_CODE)
+$(BUNDLED_CODE) &: $(BUNDLED_MODULES)
 	$(CARGO_BUILD) -p sluicebox --bin bundle
-	target/release/bundle target/guests/core/filter.wasm --precompile --out host/bundled
+	target/release/bundle $(BUNDLED_MODULES) --precompile --out host/bundled
 
 # Components that the tests load.
 guests: $(GUESTS:%=target/guests/%.wasm)

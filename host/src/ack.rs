@@ -127,6 +127,23 @@ impl Ack {
         Self::several(Parts::Rows, items.iter().copied(), Then::Whole(self))
     }
 
+    /// Tells that `rejected` of its items are refused for good, which is a warning where they are none; what comes back stands for the
+    /// other `rest`.
+    #[must_use]
+    pub fn reject_some(self, rejected: u64, rest: u64, message: String) -> Ack {
+        let mut heard = Heard::default();
+        heard.note(
+            Parts::Rows,
+            rejected,
+            match rejected {
+                0 => Outcome::Accepted { warning: Some(message) },
+                _ => Outcome::Partial { rejected, message },
+            },
+        );
+        let state = State { open: 1, parts: Parts::Rows, heard, then: Some(Then::Whole(self)) };
+        Ack { shared: Arc::new(Shared { state: Mutex::new(state) }), items: rest, is_settled: false }
+    }
+
     /// Turns this part into `copies` of itself, one for each exporter or pipeline that answers for it.
     #[must_use]
     pub fn into_copies(self, copies: usize) -> Vec<Ack> {
@@ -310,6 +327,20 @@ mod tests {
             copy.settle(refused());
         }
         assert_eq!(answer.await, Outcome::Partial { rejected: 20, message: "no".to_owned() });
+    }
+
+    #[tokio::test]
+    async fn what_is_rejected_is_told_with_what_becomes_of_the_rest() {
+        let rest = async |rejected, outcome: Outcome| {
+            answer(|ack| vec![ack.reject_some(rejected, 5, "poison".to_owned())], &[outcome]).await
+        };
+        let told = |rejected, message: &str| Outcome::Partial { rejected, message: message.to_owned() };
+        assert_eq!(rest(2, Outcome::ACCEPTED).await, told(2, "poison"));
+        assert_eq!(rest(2, partial(3)).await, told(5, "poison"));
+        assert_eq!(rest(2, refused()).await, told(7, "no"));
+        assert_eq!(rest(2, retry()).await, retry());
+        let warning = Outcome::Accepted { warning: Some("poison".to_owned()) };
+        assert_eq!(rest(0, Outcome::ACCEPTED).await, warning, "a metric without data points");
     }
 
     #[tokio::test]

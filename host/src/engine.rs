@@ -14,7 +14,7 @@ use crate::memory::Budget;
 use crate::memory::limit::{self, Limit};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::Pipeline;
-use crate::pipeline::assemble::{Assembly, assemble};
+use crate::pipeline::assemble::{AssembleError, Assembly, assemble};
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::pipeline::worker::Workers;
 use crate::receive::{BindError, Handle, Limits, Server};
@@ -86,9 +86,9 @@ pub enum StartError {
     /// A defect of ours.
     #[error("building the stages was abandoned: {0}")]
     Abandoned(String),
-    /// A thread.
-    #[error("a worker thread cannot be started")]
-    Worker(#[source] std::io::Error),
+    /// The pipelines.
+    #[error(transparent)]
+    Assemble(AssembleError),
 }
 
 impl Engine {
@@ -115,7 +115,7 @@ impl Engine {
             Arc::new(move |stage, number| runtime.build_generation(generation_spec(stage, number, workers)));
         let stages = Stages::new(first_generations(&build, &config).await?);
         let exporters = start_exporters(&config, limit.queue_bytes(config.exporters.len()), &metrics)?;
-        let assembly = assemble(&config, &stages, &exporters, workers, &metrics).map_err(StartError::Worker)?;
+        let assembly = assemble(&config, &stages, &exporters, workers, &metrics).map_err(StartError::Assemble)?;
         let control = Control::new(build, config, stages, Arc::clone(&metrics));
 
         let mut addresses: Vec<_> =
@@ -170,6 +170,7 @@ pub fn generation_spec(stage: &Stage, number: u64, workers: usize) -> Generation
         number,
         component: stage.component.clone(),
         config: stage.config.clone(),
+        keys: stage.keys.clone(),
         limits: stage.limits,
         on_fault: stage.on_fault,
         workers,

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod export;
+pub mod json;
 pub mod observe;
 pub mod pipeline;
 pub mod receive;

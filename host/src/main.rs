@@ -7,12 +7,18 @@ use sluicebox::wasm::Bundled;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Built by `make bundled`: the component, and its code compiled for a baseline CPU.
-static BUNDLED: &[Bundled] = &[Bundled {
-    name: "filter",
-    wasm: include_bytes!("../bundled/filter.wasm"),
-    artifact: include_bytes!("../bundled/filter.cwasm"),
-}];
+/// Built by `make bundled`, which has the same list: each component, and its code compiled for a baseline CPU.
+macro_rules! bundled {
+    ($($name:literal),+) => {
+        &[$(Bundled {
+            name: $name,
+            wasm: include_bytes!(concat!("../bundled/", $name, ".wasm")),
+            artifact: include_bytes!(concat!("../bundled/", $name, ".cwasm")),
+        }),+]
+    };
+}
+
+static BUNDLED: &[Bundled] = bundled!["filter"];
 
 fn main() -> ExitCode {
     sluicebox::cli::main(BUNDLED)

@@ -28,6 +28,25 @@ impl Batch<'_> {
         }
     }
 
+    /// Sets a field in the rows whose entry of [`Batch::values`] of `by` is named, to the value beside it; [`Value::Absent`] removes it.
+    /// `by` is of the field's level or one above.
+    pub fn set_entries<'v>(
+        &self,
+        field: &Field,
+        by: &Field,
+        entries: impl IntoIterator<Item = (u32, Value<'v>)>,
+        rule: &Rule,
+    ) {
+        let (mut which, mut to) = (Vec::new(), Column::new());
+        for (entry, value) in entries.into_iter().filter(|(_, value)| *value != Value::Unknown) {
+            which.push(entry);
+            to.push(value);
+        }
+        if !which.is_empty() {
+            host::set_values(self.handle(), &field.handle, &by.handle, &which, &to.lists, &rule.handle);
+        }
+    }
+
     /// Gives a field (of [`Field::open_to_write`]) a value in those of these rows that do not have it.
     pub fn insert(&self, field: &Field, rows: &Rows, value: Value<'_>, rule: &Rule) {
         if !matches!(value, Value::Unknown | Value::Absent) {

@@ -179,6 +179,7 @@ fn build_for(workers: usize, runtime: &Runtime, component: Component, config: &s
         number: 1,
         component,
         config: config.to_owned(),
+        keys: Vec::new(),
         limits,
         on_fault: None,
         workers,

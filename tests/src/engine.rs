@@ -107,7 +107,7 @@ impl Engine {
         prepare(directory.path(), &addresses)?;
         let mut command = Command::new(binary()?);
         command.arg("--config").arg(directory.path().join("sluicebox.yaml")).args(arguments);
-        command.envs(environment(directory.path()));
+        command.envs(environment(directory.path())).current_dir(directory.path());
         let mut engine = Self { addresses, process: Process::spawn(command, directory)? };
         engine.until_ready().await?;
         Ok(engine)
@@ -291,8 +291,13 @@ impl Drop for Process {
 }
 
 /// Where an engine, and commands that speak to it, keep things: nothing of a test lies outside of its directory.
-pub fn environment(directory: &Path) -> [(&'static str, PathBuf); 2] {
-    [("SLUICEBOX_STATE_DIR", directory.join("state")), ("SLUICEBOX_CACHE_DIR", directory.join("cache"))]
+pub fn environment(directory: &Path) -> [(&'static str, PathBuf); 4] {
+    [
+        ("SLUICEBOX_STATE_DIR", directory.join("state")),
+        ("SLUICEBOX_CACHE_DIR", directory.join("cache")),
+        ("HOME", directory.to_path_buf()),
+        ("TMPDIR", directory.to_path_buf()),
+    ]
 }
 
 /// The engine: `SLUICEBOX_BIN`, else the workspace's release build.

@@ -11,6 +11,8 @@ pub mod command;
 pub mod config;
 pub mod engine;
 pub mod generate;
+pub mod items;
+pub mod plant;
 pub mod scan;
 pub mod seen;
 pub mod sink;

@@ -46,6 +46,8 @@ pub struct Attempt {
     pub items: Vec<(u16, u64)>,
     /// Request headers, in gRPC also metadata.
     pub headers: HeaderMap,
+    /// The request, decompressed.
+    pub body: Bytes,
 }
 
 /// How a sink behaves.
@@ -149,7 +151,7 @@ impl Shared {
             state.attempts += 1;
             state.attempts - 1
         };
-        let attempt = Attempt { number, signal, items, headers };
+        let attempt = Attempt { number, signal, items, headers, body };
         let answer = match &self.behaviour.script {
             None => Answer::Accepted { warning: None },
             Some(script) => {
@@ -163,9 +165,9 @@ impl Shared {
             for (run, sequence) in attempt.items {
                 state.seen.entry((signal, run)).or_default().note(sequence);
             }
-            state.bytes += body.len() as u64;
+            state.bytes += attempt.body.len() as u64;
             if self.behaviour.keep {
-                state.kept.push((signal, body));
+                state.kept.push((signal, attempt.body));
             }
         }
         answer

@@ -142,7 +142,7 @@ async fn inspect_shows_what_a_component_may_do() {
     let directory = tempfile::tempdir().unwrap();
     let Done { code, stdout, .. } = run(directory.path(), &["inspect", "filter"]).await.unwrap();
     assert_eq!(code, Some(0));
-    for part in ["digest     sha256:", "role       ", "\n  dropping\n"] {
+    for part in ["digest     sha256:", "role       ", "\n  dropping\n", "\non fault   pass, "] {
         assert!(stdout.contains(part), "{part}: {stdout}");
     }
     let file = guest("misbehaving").unwrap();

@@ -1,17 +1,20 @@
-//! Every message of the validator, as golden files: `cases/config/<name>/{config.yaml, env.txt, expected.txt}`.
+//! Every message of the validator, as golden files: `cases/config/<name>/{config.yaml, env.txt, expected.txt}`, and what the file names.
 //! `BLESS=1 cargo test --release -p sluicebox-tests --test config_cases` writes what is expected anew.
 
 #![allow(clippy::unwrap_used, reason = "a test without its files fails")]
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
+use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use sluicebox::config::{self, Environment, Loaded, Report, code::Code};
 
-/// Codes that need more than a text to come about: a file, or a component to load. Unit tests cover them.
-const NEED_MORE: [Code; 4] = [Code::Unreadable, Code::TooLarge, Code::NotText, Code::Component];
+/// Codes that need more than texts to come about: large or many files, or a component to load. Unit tests cover them.
+const NEED_MORE: [Code; 4] = [Code::TooLarge, Code::NotText, Code::TooManyFiles, Code::Component];
+/// Where the files of a case seem to be.
+const FOLDER: &str = "conf.d";
 
 /// Scenario: each case's file is loaded with its variables.
 /// Guarantees: the report, or the valid configuration and its warnings, is exactly what the case expects; each code of the
@@ -25,7 +28,7 @@ fn every_case_gives_what_it_expects() {
     assert!(cases.len() >= 60, "{} cases", cases.len());
     for case in cases {
         let text = std::fs::read_to_string(case.join("config.yaml")).unwrap();
-        let outcome = config::load_text("config.yaml".into(), text, Path::new("conf.d"), &Variables::of(&case));
+        let outcome = config::load_text("config.yaml".into(), text, Path::new(FOLDER), &Surroundings::of(&case));
         let report = match &outcome {
             Ok(loaded) => &loaded.report,
             Err(report) => report,
@@ -77,28 +80,32 @@ fn render(outcome: &Result<Loaded, Report>) -> String {
 fn assert_places_are_inside(report: &Report, case: &Path) {
     for problem in report.problems() {
         let Some(place) = problem.place else { continue };
-        let line = report.source().line(place.line);
+        let source = report.source_of(place);
+        let line = source.line(place.line);
         let width = u32::try_from(line.chars().count()).unwrap();
-        assert!((1..=report.source().lines()).contains(&place.line), "{}: {problem:?}", case.display());
+        assert!((1..=source.lines()).contains(&place.line), "{}: {problem:?}", case.display());
         assert!((1..=width + 1).contains(&place.column), "{}: {problem:?}", case.display());
         assert!((place.column..=width + 1).contains(&place.end_column), "{}: {problem:?}", case.display());
     }
 }
 
-/// `env.txt`: NAME=value lines. Two host names resolve, no other.
-struct Variables(HashMap<String, String>);
+/// `env.txt`: NAME=value lines. Two host names resolve, no other. Files are those of the case's folder.
+struct Surroundings {
+    variables: HashMap<String, String>,
+    case: PathBuf,
+}
 
-impl Variables {
+impl Surroundings {
     fn of(case: &Path) -> Self {
         let text = std::fs::read_to_string(case.join("env.txt")).unwrap_or_default();
         let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self(text.lines().filter_map(pair).collect())
+        Self { variables: text.lines().filter_map(pair).collect(), case: case.to_owned() }
     }
 }
 
-impl Environment for Variables {
+impl Environment for Surroundings {
     fn variable(&self, name: &str) -> Option<String> {
-        self.0.get(name).cloned()
+        self.variables.get(name).cloned()
     }
 
     fn resolve(&self, host: &str, port: u16) -> Option<SocketAddr> {
@@ -107,5 +114,23 @@ impl Environment for Variables {
             "collector.test" => Some(SocketAddr::from(([192, 0, 2, 7], port))),
             _ => None,
         }
+    }
+
+    fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let path = self.canonical(path);
+        let path = path.strip_prefix(FOLDER).map_err(|_| io::ErrorKind::NotFound)?;
+        let bytes = std::fs::read(self.case.join(path))?;
+        Ok(bytes.into_iter().take(usize::try_from(bytes_max).unwrap()).collect())
+    }
+
+    fn canonical(&self, path: &Path) -> PathBuf {
+        let step = |mut canonical: PathBuf, part: Component<'_>| {
+            match part {
+                Component::ParentDir => drop(canonical.pop()),
+                part => canonical.push(part),
+            }
+            canonical
+        };
+        path.components().fold(PathBuf::new(), step)
     }
 }

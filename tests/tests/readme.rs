@@ -13,6 +13,11 @@ fn blocks(language: &str) -> Vec<String> {
     text.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
 }
 
+/// The `yaml` block that holds a text.
+fn processors(with: &str) -> String {
+    blocks("yaml").into_iter().find(|block| block.contains(with)).expect("a block of README.md")
+}
+
 /// The commands of all `sh` blocks that begin with the binary, without their comments.
 fn commands() -> Vec<Vec<String>> {
     let lines: Vec<_> = blocks("sh").concat().lines().map(str::to_owned).collect();
@@ -56,12 +61,38 @@ fn the_component_it_shows_is_the_one_in_examples() {
     assert!(example.contains(shown.as_str()), "README.md and examples/rust-filter differ");
 }
 
+/// Rules in a file of their own and a key, with the files that they name.
+#[test]
+fn the_files_it_shows_are_read() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let at = |path: &str| folder.path().join(path);
+    let shown = processors("${file:").replace("/run/secrets/pii", "pii.key");
+    let text = format!(
+        "receivers: {{otlp: {{protocols: {{grpc: }}}}}}\n{shown}exporters: {{debug: }}\n\
+         service: {{pipelines: {{traces: {{receivers: [otlp], processors: [redaction, attributes/users], exporters: [debug]}}}}}}\n"
+    );
+    fs::create_dir(at("policy")).expect("made");
+    for (file, text) in [
+        ("config.yaml", text.as_str()),
+        ("policy/redaction.yaml", "allow_all_keys: true\n"),
+        ("pii.key", "0123456789abcdef\n"),
+    ] {
+        fs::write(at(file), text).expect("written");
+    }
+    let loaded = sluicebox::config::load(&at("config.yaml")).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(loaded.report.problems(), []);
+    let [redaction, users] = loaded.config.stages.as_slice() else { panic!("two stages") };
+    assert_eq!(redaction.config, r#"{"allow_all_keys":true}"#);
+    assert_eq!(users.keys[0].0, "pii");
+    assert!(users.config.contains("user.email") && !users.config.contains("keys"), "{}", users.config);
+}
+
 /// Both swaps as printed, from a folder that holds the files they name; the stage is configured as the `yaml` block says.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_swaps_it_shows_swap() {
     let sink = Sink::start(Behaviour::default()).await.expect("sink");
     let component = workspace().join("target/guests/drop-health-checks.wasm");
-    let mine = blocks("yaml")[0].replace("./mine.wasm", &component.display().to_string());
+    let mine = processors("wasm/mine").replace("./mine.wasm", &component.display().to_string());
     let config = format!(
         "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: \"$GRPC\"}}}}}}}}\n{mine}\n  filter/health: {{traces: {{span: ['name == \"y\"']}}}}\n\
          exporters: {{otlp: {{endpoint: {}, tls: {{insecure: true}}}}}}\n\

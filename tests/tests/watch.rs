@@ -9,8 +9,8 @@ use sluicebox::signal::Signal;
 use sluicebox_tests::account::Metrics;
 use sluicebox_tests::client::{Answer, Protocol, send_once};
 use sluicebox_tests::command::guest;
-use sluicebox_tests::config::{Config, drop_spans};
-use sluicebox_tests::engine::{Addresses, Engine};
+use sluicebox_tests::config::{Config, drop_spans, drop_spans_json};
+use sluicebox_tests::engine::{Addresses, Engine, get};
 use sluicebox_tests::generate::{EARLY_RULE, Shape, Workload};
 use sluicebox_tests::sink::{Behaviour, Sink};
 
@@ -168,4 +168,116 @@ async fn a_file_that_is_set_back_after_a_signal_is_followed() {
     engine.rewrite(&config(&sink, EARLY_RULE)).unwrap();
     until_generation(&engine, STAGE, 3).await;
     assert!(is_filtered(&engine, &sink, 1).await);
+}
+
+const RULES: &str = "rules.yaml";
+
+/// Two stages, of which the first has its rules in a file of their own.
+fn with_own_file(sink: &Sink, file: &str) -> String {
+    let text =
+        Config::new().processor(STAGE, "RULES").processor("filter/other", &drop_spans(NOTHING)).sink(sink.address, "");
+    text.verbose().text().replace("{ RULES }", &format!("${{file:{file}}}"))
+}
+
+async fn engine_with_own_file(sink: &Sink, arguments: &[&str]) -> Engine {
+    let started = Engine::start_in(arguments, |directory, addresses| {
+        std::fs::write(directory.join(RULES), drop_spans_json(EARLY_RULE))?;
+        Ok(std::fs::write(directory.join("sluicebox.yaml"), addresses.fill(&with_own_file(sink, RULES)))?)
+    });
+    started.await.unwrap()
+}
+
+fn write(engine: &Engine, file: &str, text: &str) {
+    std::fs::write(engine.directory().join(file), text).unwrap();
+}
+
+async fn until_said(engine: &Engine, parts: &[&str]) {
+    let said = |_: &Metrics| {
+        let stderr = engine.process.stderr();
+        parts.iter().all(|part| stderr.contains(part))
+    };
+    engine.until(BOUND, &format!("it says {parts:?}"), said).await.unwrap();
+}
+
+/// A change of the rules alone is a swap of their stage alone; what is wrong with them is told with their file's name.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_in_a_file_of_their_own_are_followed() {
+    let sink = Sink::start(Behaviour::default()).await.unwrap();
+    let engine = engine_with_own_file(&sink, &["--watch"]).await;
+    assert!(is_filtered(&engine, &sink, 1).await);
+    write(&engine, RULES, &drop_spans_json(NOTHING));
+    until_generation(&engine, STAGE, 2).await;
+    assert!(!is_filtered(&engine, &sink, 2).await);
+
+    let file = engine.directory().join(RULES).display().to_string();
+    write(&engine, RULES, "traces:\n  span: [\n");
+    until_said(&engine, &["error[E0104]", &format!("--> {file}:")]).await;
+    write(&engine, RULES, &drop_spans_json("name === 1"));
+    until_said(&engine, &["failed at step configure", &format!("its configuration is in {file}")]).await;
+    assert!(!is_filtered(&engine, &sink, 3).await, "what served before still serves");
+    write(&engine, RULES, &drop_spans_json(EARLY_RULE));
+    until_generation(&engine, STAGE, 3).await;
+    assert!(is_filtered(&engine, &sink, 4).await);
+    let metrics = engine.metrics().await.unwrap();
+    assert_eq!(metrics.sum("stage_generation", &[("stage", "filter/other")]), 1);
+    assert_eq!(metrics.sum("stage_swaps", &[("stage", "filter/other")]), 0);
+}
+
+/// Which files are followed changes with what the files say, valid or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn included_files_come_and_go() {
+    let sink = Sink::start(Behaviour::default()).await.unwrap();
+    let engine = engine_with_own_file(&sink, &["--watch"]).await;
+    // Not there yet: the old rules serve until it is.
+    engine.rewrite(&with_own_file(&sink, "later.yaml")).unwrap();
+    until_said(&engine, &["error[E0101]", "later.yaml\" cannot be read"]).await;
+    write(&engine, "later.yaml", &drop_spans_json(NOTHING));
+    until_generation(&engine, STAGE, 2).await;
+    write(&engine, "later.yaml", &drop_spans_json(EARLY_RULE));
+    until_generation(&engine, STAGE, 3).await;
+    // No part of the configuration any more.
+    write(&engine, RULES, "[");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let stderr = engine.process.stderr();
+    assert_eq!(stderr.lines().filter(|line| line.contains("is not valid, nothing was changed")).count(), 1, "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_reads_included_files_again() {
+    let sink = Sink::start(Behaviour::default()).await.unwrap();
+    let mut engine = engine_with_own_file(&sink, &[]).await;
+    write(&engine, RULES, &drop_spans_json(NOTHING));
+    engine.process.signal(rustix::process::Signal::HUP);
+    until_generation(&engine, STAGE, 2).await;
+    assert!(!is_filtered(&engine, &sink, 1).await);
+}
+
+/// A key that is renewed is a new generation, and appears nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_keys_is_followed() {
+    let sink = Sink::start(Behaviour::default()).await.unwrap();
+    let component = guest("filter").unwrap();
+    let keys = "keys: { pii: { file: pii.key } }";
+    let stage = format!("component: {component:?}, {keys}, config: {{ {} }}", drop_spans(EARLY_RULE));
+    let text = Config::new().processor("wasm/mine", &stage).sink(sink.address, "").verbose().text();
+    let engine = Engine::start_in(&["--watch"], |directory, addresses| {
+        std::fs::write(directory.join("pii.key"), "correct-horse-battery\n")?;
+        Ok(std::fs::write(directory.join("sluicebox.yaml"), addresses.fill(&text))?)
+    });
+    let engine = engine.await.unwrap();
+    write(&engine, "pii.key", "staple-purple-monkey\n");
+    until_generation(&engine, "wasm/mine", 2).await;
+    write(&engine, "pii.key", "dishwasher\n");
+    until_said(&engine, &["error[E0311]", "is shorter than 16 bytes"]).await;
+    let status = get(engine.addresses.admin, "/v1/status").await.unwrap();
+    let metrics = get(engine.addresses.metrics, "/metrics").await.unwrap();
+    let file = engine.config_file().display().to_string();
+    let validated = engine.command(&["validate", "--config", &file, "--output", "json"]).await.unwrap();
+    assert!(validated.stdout.contains("E0311"), "{validated:?}");
+    let all = [status, metrics, engine.process.stderr(), engine.process.stdout(), validated.stdout, validated.stderr];
+    for (text, key) in
+        all.iter().flat_map(|text| ["correct-horse", "staple-purple", "dishwasher"].map(|key| (text, key)))
+    {
+        assert!(!text.contains(key), "{key} in {text}");
+    }
 }

@@ -1,8 +1,29 @@
-//! Regular expressions as Go reads them (RE2 syntax), in the syntax of the `regex` crates.
+//! Regular expressions as Go reads them (RE2 syntax), in the syntax of the `regex` crate.
 //!
 //! The two differ in that Go's `\d`, `\w`, `\s` and `\b` are of ASCII, and in that Go's classes do not nest and have no set operations.
 
-/// The same pattern for the `regex` crates, with their Unicode mode on. What is no pattern stays none.
+pub use regex::{Captures, Regex};
+
+use regex::RegexBuilder;
+
+/// Memory of one compiled pattern, and of what matching caches for it: 64 of both fit in a guest's memory.
+const PATTERN_BYTES_MAX: usize = 256 << 10;
+const CACHE_BYTES_MAX: usize = 256 << 10;
+
+/// Compiles a pattern. The error is one line.
+pub fn compile(pattern: &str) -> Result<Regex, String> {
+    let mut builder = RegexBuilder::new(&translate(pattern));
+    let compiled = builder.size_limit(PATTERN_BYTES_MAX).dfa_size_limit(CACHE_BYTES_MAX).build();
+    compiled.map_err(|error| message(&error.to_string()).to_owned())
+}
+
+/// The one line of an error of the `regex` crates that says what is wrong.
+pub fn message(error: &str) -> &str {
+    let last = error.lines().last().unwrap_or_default();
+    last.strip_prefix("error: ").unwrap_or(last)
+}
+
+/// The same pattern in the syntax of the `regex` crates, with their Unicode mode on. What is no pattern stays none.
 pub fn translate(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 16);
     let mut in_class = false;
@@ -45,12 +66,6 @@ pub fn translate(pattern: &str) -> String {
     out
 }
 
-/// The one line of a syntax error of the `regex` crates that says what is wrong.
-pub fn message(error: &str) -> &str {
-    let last = error.lines().last().unwrap_or_default();
-    last.strip_prefix("error: ").unwrap_or(last)
-}
-
 fn escape(escaped: char, in_class: bool, out: &mut String) {
     match escaped {
         'd' => out.push_str("[0-9]"),
@@ -66,13 +81,12 @@ fn escape(escaped: char, in_class: bool, out: &mut String) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test")]
 mod tests {
-    use super::{message, translate};
+    use super::compile;
 
     #[track_caller]
     fn check(pattern: &str, matches: &[&str], others: &[&str]) {
-        let regex = regex::Regex::new(&translate(pattern)).unwrap();
+        let regex = compile(pattern).unwrap();
         for text in matches {
             assert!(regex.is_match(text), "{pattern} should match {text:?}");
         }
@@ -113,8 +127,8 @@ mod tests {
 
     #[test]
     fn errors_are_one_line() {
-        let error = |pattern| message(&regex::Regex::new(&translate(pattern)).unwrap_err().to_string()).to_owned();
-        assert_eq!(error("a(b"), "unclosed group");
-        assert_eq!(error("*"), "repetition operator missing expression");
+        assert_eq!(compile("a(b").unwrap_err(), "unclosed group");
+        assert_eq!(compile("*").unwrap_err(), "repetition operator missing expression");
+        assert_eq!(compile("(a{100}){100}").unwrap_err(), "Compiled regex exceeds size limit of 262144 bytes.");
     }
 }

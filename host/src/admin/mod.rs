@@ -123,7 +123,9 @@ async fn swap(State(api): State<Api>, Json(request): Json<SwapRequest>) -> Respo
         Err(error) => {
             let status = match error {
                 SwapError::UnknownStage { .. } => StatusCode::NOT_FOUND,
-                SwapError::OtherChanges { .. } | SwapError::Build { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+                SwapError::OtherChanges { .. } | SwapError::FileOnly { .. } | SwapError::Build { .. } => {
+                    StatusCode::UNPROCESSABLE_ENTITY
+                }
                 SwapError::Abandoned(_) => StatusCode::INTERNAL_SERVER_ERROR,
             };
             (status, Json(refusal(&error))).into_response()

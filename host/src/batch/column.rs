@@ -195,7 +195,7 @@ impl Batch {
     }
 
     /// Calls `set` with each row of `to` in the slice and the code of the row of `from` above it.
-    fn lower(&self, slice: &Slice, from: Level, to: Level, codes: &[u32], mut set: impl FnMut(usize, u32)) {
+    pub(crate) fn lower(&self, slice: &Slice, from: Level, to: Level, codes: &[u32], mut set: impl FnMut(usize, u32)) {
         let (Some(above), Some(below)) = (self.index.rows_of(slice, from), self.index.rows_of(slice, to)) else {
             return;
         };

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
-use super::wire::{Extent, LEN, Reader, put_varint};
+use super::wire::{Extent, put_varint};
 
 /// Edits of one batch by one stage, in call order.
 #[derive(Debug, Default)]
@@ -186,24 +186,32 @@ impl Edits {
             bytes: std::mem::take(&mut self.bytes),
             chains: self.chains,
         };
-        let mut kept: Option<Edit> = None;
+        let mut kept: Vec<Edit> = Vec::with_capacity(self.list.len());
         for edit in self.list {
-            let Some(before) = kept else {
-                kept = Some(edit);
-                continue;
-            };
-            kept = match edit.after(&before, &changes.bytes)? {
-                Next::Beside => {
-                    changes.keep(&before);
-                    Some(edit)
+            if edit.is_insertion() {
+                // Of the few insertions at one place, one of the same field is replaced.
+                let there = kept.iter().rposition(|before| !edit.is_same_place(before)).map_or(0, |before| before + 1);
+                let same = kept
+                    .get(there..)
+                    .unwrap_or_default()
+                    .iter()
+                    .position(|before| before.inserts_same(&edit, &changes.bytes));
+                if let Some(before) = same.and_then(|same| kept.get_mut(there + same)) {
+                    edit.check_calls(before, &changes.bytes)?;
+                    *before = edit;
+                    continue;
                 }
-                Next::Instead => Some(edit),
-                Next::Within => Some(before),
-            };
+            }
+            match kept.last_mut() {
+                Some(before) => match edit.after(before, &changes)? {
+                    Next::Beside => kept.push(edit),
+                    Next::Instead => *before = edit,
+                    Next::Within => {}
+                },
+                None => kept.push(edit),
+            }
         }
-        if let Some(last) = kept {
-            changes.keep(&last);
-        }
+        kept.iter().for_each(|edit| changes.keep(edit));
         Ok(changes)
     }
 }
@@ -225,46 +233,56 @@ impl Edit {
         (self.segment, self.start, !is_insertion, Reverse(if is_insertion { depth } else { self.end }), self.order)
     }
 
-    fn after(&self, before: &Edit, bytes: &[u8]) -> Result<Next, EditError> {
-        let apart = self.segment != before.segment || self.start > before.end || self.start == before.end;
-        let both_insert = self.start == self.end && before.start == before.end;
-        if both_insert && self.segment == before.segment && self.start == before.start {
-            return self.after_insertion(before, bytes);
-        }
-        if apart {
+    fn after(&self, before: &Edit, changes: &Changes) -> Result<Next, EditError> {
+        if self.segment != before.segment || self.start > before.end {
             return Ok(Next::Beside);
         }
+        if self.start == before.end {
+            // An insertion may be into what is empty at the end of what was edited.
+            let from = self.chain_from as usize;
+            let chain = changes.chains.get(from..from + usize::from(self.chain_len)).unwrap_or_default();
+            let is_within = self.is_insertion()
+                && !before.is_insertion()
+                && chain.iter().any(|extent| extent.start >= before.start);
+            return Ok(if is_within { Next::Within } else { Next::Beside });
+        }
         if self.start == before.start && self.end == before.end {
-            let differs = self.with.of(bytes) != before.with.of(bytes);
-            if differs && self.call != before.call && self.floor <= Floor::Scope {
-                return Err(EditError::Conflict(
-                    "a resource's or scope's field was set differently for two of its rows",
-                ));
-            }
+            self.check_calls(before, &changes.bytes)?;
             return Ok(Next::Instead);
         }
         if self.end > before.end {
             return Err(EditError::Conflict("two edits overlap"));
         }
-        let before_removes = before.with.from == before.with.to;
+        let before_removes = before.with.len() == 0;
         if self.order > before.order && !before_removes {
             return Err(EditError::Conflict("a value was changed within one that had been set before"));
         }
         Ok(Next::Within)
     }
 
-    /// Two insertions at one place are one field inserted twice, or two fields.
-    fn after_insertion(&self, before: &Edit, bytes: &[u8]) -> Result<Next, EditError> {
-        let same_envelope = (self.floor, self.chain_len) == (before.floor, before.chain_len);
-        let name = self.with.name_of(bytes);
-        if !same_envelope || name.is_empty() || name != before.with.name_of(bytes) {
-            return Ok(Next::Beside);
-        }
+    fn is_insertion(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Whether another insertion is at the place of this one.
+    fn is_same_place(&self, before: &Edit) -> bool {
+        before.is_insertion() && (self.segment, self.start) == (before.segment, before.start)
+    }
+
+    /// Whether two insertions at one place are of the same field.
+    fn inserts_same(&self, other: &Edit, bytes: &[u8]) -> bool {
+        let same_envelope = (self.floor, self.chain_len) == (other.floor, other.chain_len);
+        let (name, tag) = (self.with.name_of(bytes), self.with.of(bytes).first());
+        same_envelope && name == other.with.name_of(bytes) && tag == other.with.of(bytes).first()
+    }
+
+    /// Calls see a resource or scope that they share, and may not write different things.
+    fn check_calls(&self, before: &Edit, bytes: &[u8]) -> Result<(), EditError> {
         let differs = self.with.of(bytes) != before.with.of(bytes);
         if differs && self.call != before.call && self.floor <= Floor::Scope {
             return Err(EditError::Conflict("a resource's or scope's field was set differently for two of its rows"));
         }
-        Ok(Next::Instead)
+        Ok(())
     }
 }
 
@@ -329,32 +347,5 @@ impl Change {
     /// Rows that leave.
     pub(super) fn removal(start: u32, end: u32) -> Change {
         Change { start, end, floor: None, with: (0, 0), chain: (0, 0) }
-    }
-}
-
-/// Adds the length-delimited fields that enclose `target`, from within `outer` on, to the chain, outermost first; `target` is where a
-/// field begins. False where no field begins there.
-pub(super) fn descend(bytes: &[u8], outer: Extent, target: u32, chain: &mut Vec<Extent>) -> bool {
-    let mut within = outer;
-    loop {
-        let mut fields = Reader::within(bytes, within);
-        within = loop {
-            let start = fields.at();
-            if start == target {
-                return true;
-            }
-            let Ok(Some(tag)) = fields.tag() else { return false };
-            if tag.wire != LEN {
-                if fields.skip(tag, super::wire::DEPTH_MAX).is_err() || fields.at() > target {
-                    return false;
-                }
-                continue;
-            }
-            let Ok(extent) = fields.extent(start) else { return false };
-            if extent.body <= target && target < extent.end {
-                break extent;
-            }
-        };
-        chain.push(within);
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::signal::Signal;
 
 use super::Batch;
-use super::index::Index;
+use super::index::{Head, Index};
 use super::rows::RowSet;
 
 /// A level of a batch; lower levels see the fields of the levels above them.
@@ -78,10 +78,11 @@ impl Slice {
 }
 
 impl Batch {
-    /// The part of the batch that one guest call sees.
+    /// The part of the batch that one guest call sees. Resources and scopes without items belong to what follows them, at the end to
+    /// what is before: slices of all items show every row.
     pub fn slice(&self, items: Range<u32>) -> Slice {
         let items = items.start.min(self.items())..items.end.min(self.items());
-        if items.is_empty() {
+        if items.is_empty() && self.items() > 0 {
             return Slice { resources: 0..0, scopes: 0..0, items: 0..0 };
         }
         let scopes = above(&self.index.scopes.from, &items);
@@ -91,15 +92,15 @@ impl Batch {
 
     /// Bytes of what the slice shows, at least: from its first item to its last, and the resources and scopes of these.
     pub fn bytes_of(&self, slice: &Slice) -> u64 {
+        let of_head = |head: &Head| u64::from(head.extent.end - head.extent.start);
+        let resources = self.index.resources.heads.get(places(&slice.resources)).unwrap_or_default();
+        let scopes = self.index.scopes.heads.get(places(&slice.scopes)).unwrap_or_default();
+        let heads: u64 = resources.iter().chain(scopes).map(of_head).sum();
         let items = self.index.items.get(places(&slice.items)).unwrap_or_default();
-        let (Some(first), Some(last)) = (items.first(), items.last()) else { return 0 };
+        let (Some(first), Some(last)) = (items.first(), items.last()) else { return heads };
         let segments = self.segment_of(slice.items.start)..self.segment_of(slice.items.end - 1);
         let before_last = self.segments.get(segments).unwrap_or_default();
         let before_last: u64 = before_last.iter().map(|segment| segment.bytes.len() as u64).sum();
-        let resources = self.index.resources.heads.get(places(&slice.resources)).unwrap_or_default();
-        let scopes = self.index.scopes.heads.get(places(&slice.scopes)).unwrap_or_default();
-        let heads = [resources.first(), resources.last(), scopes.first(), scopes.last()].into_iter().flatten();
-        let heads: u64 = heads.map(|head| u64::from(head.extent.end - head.extent.start)).sum();
         heads + (before_last + u64::from(last.end)).saturating_sub(u64::from(first.start))
     }
 
@@ -170,11 +171,16 @@ impl Index {
     }
 }
 
-/// Rows whose children (beginning at `from`, closed by the number of children) include any of `children`, which are not none.
+/// Rows whose children (beginning at `from`, closed by the number of children) include any of `children`, and childless ones
+/// before them; after them where these are the last.
 fn above(from: &[u32], children: &Range<u32>) -> Range<u32> {
-    let first = from.partition_point(|&start| start <= children.start) as u32;
-    let end = from.partition_point(|&start| start < children.end) as u32;
-    first.saturating_sub(1)..end
+    let rows = from.len().saturating_sub(1);
+    let at_or_after = from.partition_point(|&start| start < children.start);
+    let begins = from.get(at_or_after).is_some_and(|&start| start == children.start);
+    let first = if begins { at_or_after } else { at_or_after.saturating_sub(1) };
+    let is_last = from.last().is_some_and(|&all| children.end >= all);
+    let end = if is_last { rows } else { from.partition_point(|&start| start < children.end) };
+    first.min(end) as u32..end as u32
 }
 
 fn places(rows: &Range<u32>) -> Range<usize> {

@@ -17,6 +17,7 @@ use crate::signal::Signal;
 
 mod catalog;
 mod column;
+mod contents;
 mod drops;
 mod edits;
 mod field;
@@ -36,6 +37,7 @@ mod write;
 mod tests;
 
 pub use column::{Column, TooLarge};
+pub use contents::{Contents, Leaves, Texts};
 pub use drops::Drops;
 pub use edits::{EditError, Edits};
 pub use field::{Field, Path, PathError};
@@ -125,7 +127,11 @@ impl Batch {
     }
 
     /// Item rows in pieces of at most `rows_max` rows (of items and of points) and `bytes_max` bytes; a larger single item goes alone.
+    /// A batch without items is one piece of none: there may be resources to judge.
     pub fn slices(&self, rows_max: u32, bytes_max: u32) -> Vec<Range<u32>> {
+        if self.items() == 0 {
+            return if self.segments.iter().all(|segment| segment.dropped) { Vec::new() } else { vec![0..0] };
+        }
         let mut slices = Vec::new();
         let mut start = 0;
         let (mut rows, mut bytes) = (0_u64, 0_u64);
@@ -170,12 +176,12 @@ impl Batch {
 
     /// The segment (request) that an item row belongs to; past the last row, the number of segments.
     pub fn segment_of(&self, item: u32) -> usize {
-        let slice = self.slice(item..item.saturating_add(1));
-        if slice.items().is_empty() {
+        if item >= self.items() {
             return self.segments.len();
         }
-        let firsts = self.index.segments.get(..self.segments.len()).unwrap_or_default();
-        firsts.partition_point(|&first| first <= slice.resources.start).saturating_sub(1)
+        let above = |from: &[u32], row| from.partition_point(|&first| first <= row).saturating_sub(1) as u32;
+        let resource = above(&self.index.resources.from, above(&self.index.scopes.from, item));
+        above(self.index.segments.get(..self.segments.len()).unwrap_or_default(), resource) as usize
     }
 
     /// The item rows of a segment; none past the last segment.

@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn both_forms_list_the_same() {
         let human = print(Output::Human);
-        assert!(human.starts_with("receivers:\n  otlp\nprocessors:\n  batch\n  filter\n"), "{human}");
+        assert!(human.starts_with("receivers:\n  otlp\nprocessors:\n  attributes\n  batch\n  filter\n"), "{human}");
         let document: serde_json::Value = serde_json::from_str(&print(Output::Json)).unwrap();
         assert_eq!(document["components"]["receivers"], json!(["otlp"]));
         assert_eq!(document["components"]["connectors"], json!([]));

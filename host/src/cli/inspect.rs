@@ -9,9 +9,9 @@ use serde_json::json;
 
 use crate::cli::output::Output;
 use crate::cli::{exit, report};
-use crate::config::model::Component;
+use crate::config::model::{Component, OnFault};
 use crate::memory::Budget;
-use crate::wasm::{Bundled, Compiler, Interface, Runtime, RuntimeOptions};
+use crate::wasm::{Bundled, Compiler, ComponentInfo, Interface, Runtime, RuntimeOptions};
 
 /// Arguments of `inspect`.
 #[derive(Clone, Debug, Args)]
@@ -37,8 +37,10 @@ pub fn run(args: &InspectArgs, bundled: &'static [Bundled], out: &mut dyn Write)
     };
     if args.output == Output::Json {
         let imports: Vec<_> = info.imports.iter().copied().map(Interface::as_str).collect();
-        let value =
-            json!({ "digest": info.digest, "bytes": info.bytes, "role": info.role.to_string(), "imports": imports });
+        let value = json!({
+            "digest": info.digest, "bytes": info.bytes, "role": info.role.to_string(), "imports": imports,
+            "on_fault": on_fault(&info).0,
+        });
         writeln!(out, "{value:#}")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -50,7 +52,17 @@ pub fn run(args: &InspectArgs, bundled: &'static [Bundled], out: &mut dyn Write)
     for import in &info.imports {
         writeln!(out, "  {}", import.as_str())?;
     }
+    let (choice, meaning) = on_fault(&info);
+    writeln!(out, "on fault   {choice}, unless the config says otherwise: {meaning}")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What follows from what it imports: the word in the config, and what it means.
+fn on_fault(info: &ComponentInfo) -> (&'static str, &'static str) {
+    match info.default_on_fault() {
+        OnFault::Reject => ("reject", "it edits, so senders are told to retry what it could not judge"),
+        OnFault::Pass => ("pass", "it cannot edit, so what it could not judge goes on unchanged"),
+    }
 }
 
 /// A file where there is one; else a bundled component of that name.

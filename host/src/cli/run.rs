@@ -13,11 +13,11 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::token;
-use crate::cli::{exit, report};
-use crate::config::model::{Component, Config};
-use crate::config::{self, Loaded};
-use crate::control::Control;
+use crate::cli::{exit, report, stages};
+use crate::config::model::Component;
+use crate::config::{self, Loaded, Report};
 use crate::control::watch::Watch;
+use crate::control::{Control, SwapError};
 use crate::engine::{DRAIN_DEFAULT, Engine, Surroundings};
 use crate::wasm::Bundled;
 
@@ -28,7 +28,7 @@ pub struct RunArgs {
     /// The configuration file, in the Collector's format.
     #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
-    /// Change stages whenever the file, or a component that it names, changes. SIGHUP does it once.
+    /// Change stages whenever the file, or one that it includes or names, changes. SIGHUP does it once.
     #[arg(long)]
     watch: bool,
     /// How long a stop waits for requests and queues.
@@ -64,7 +64,7 @@ async fn serve(args: &RunArgs, bundled: &'static [Bundled], loaded: Loaded) -> a
     let surroundings = surroundings(args.workers, bundled);
     // Before anything is built of the files: what is written to them meanwhile is a change.
     let watch = match args.watch {
-        true => Some(Watch::start(watched_files(&args.config, &loaded.config)).await),
+        true => Some(Followed::start(&loaded).await),
         false => None,
     };
     let engine = match Engine::start(loaded.config.clone(), &surroundings).await {
@@ -77,7 +77,7 @@ async fn serve(args: &RunArgs, bundled: &'static [Bundled], loaded: Loaded) -> a
     let addresses: Vec<_> = engine.addresses.iter().map(|(what, address)| (what.as_str(), *address)).collect();
     report::started(&mut std::io::stderr(), &loaded.config, &engine, &addresses, started.elapsed())?;
     tokio::select! {
-        never = follow_file(&engine.control, &args.config, watch, &mut signals.hang_up) => match never {},
+        never = follow_files(&engine.control, &args.config, watch, &mut signals.hang_up) => match never {},
         _ = signals.interrupt.recv() => {}
         _ = signals.terminate.recv() => {}
     }
@@ -90,59 +90,99 @@ async fn serve(args: &RunArgs, bundled: &'static [Bundled], loaded: Loaded) -> a
     Ok(ExitCode::SUCCESS)
 }
 
-/// Brings the engine to what the file says, at each SIGHUP and each change that is watched.
-async fn follow_file(
+/// Brings the engine to what its files say, at each SIGHUP and each change that is watched.
+async fn follow_files(
     control: &Arc<Control>,
     file: &Path,
-    mut watch: Option<Watch>,
+    mut followed: Option<Followed>,
     hang_up: &mut Signal,
 ) -> Infallible {
     loop {
         tokio::select! {
             _ = hang_up.recv() => {}
-            () = changed(watch.as_mut()) => {}
+            () = changed(followed.as_mut()) => {}
         }
-        // Before the file is read: what is written while it is read is a change.
-        if let Some(watch) = &mut watch {
-            watch.seen_now().await;
+        // Before the files are read: what is written while they are read is a change.
+        if let Some(followed) = &mut followed {
+            followed.watch.seen_now().await;
         }
-        reload(control, file, watch.as_mut()).await;
+        reload(control, file, followed.as_mut()).await;
     }
 }
 
-async fn changed(watch: Option<&mut Watch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
+async fn changed(followed: Option<&mut Followed>) {
+    match followed {
+        Some(followed) => followed.watch.changed().await,
         None => std::future::pending().await,
     }
 }
 
 /// Both success and failure leave a line.
-async fn reload(control: &Arc<Control>, file: &Path, watch: Option<&mut Watch>) {
+async fn reload(control: &Arc<Control>, file: &Path, followed: Option<&mut Followed>) {
     let path = file.to_path_buf();
     let Ok(loaded) = tokio::task::spawn_blocking(move || config::load(&path)).await else { return };
-    let config = match loaded {
-        Ok(loaded) => loaded.config,
-        Err(report) => return tracing::error!("the changed file is not valid, nothing was changed\n{report}"),
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            if let Some(followed) = followed {
+                followed.invalid(&report).await;
+            }
+            return tracing::error!("the changed file is not valid, nothing was changed\n{report}");
+        }
     };
     // Before its components are read: what is written to them meanwhile is a change.
-    if let Some(watch) = watch {
-        watch.follow(watched_files(file, &config)).await;
+    if let Some(followed) = followed {
+        followed.valid(&loaded).await;
     }
-    match control.reload(config).await {
+    match control.reload(loaded.config.clone()).await {
         Ok(swapped) if swapped.is_empty() => tracing::info!("the file was read again: no stage differs"),
         Ok(_) => {}
-        Err(error) => tracing::error!("nothing was changed: {}", report::chain(&error)),
+        Err(error) => tracing::error!("nothing was changed: {}{}", report::chain(&error), in_own_file(&loaded, &error)),
     }
 }
 
-/// The config file and the component files that it names.
-fn watched_files(file: &Path, config: &Config) -> Vec<PathBuf> {
-    let components = config.stages.iter().filter_map(|stage| match &stage.component {
+/// Where a stage's rules are that it refuses, if they are in a file of their own.
+fn in_own_file(loaded: &Loaded, error: &SwapError) -> String {
+    let SwapError::Build { stage, .. } = error else { return String::new() };
+    let stage = loaded.config.stages.iter().find(|known| known.name == *stage);
+    let stage = stage.filter(|stage| stages::has_own_file(stage));
+    stage.map_or_else(String::new, |stage| {
+        format!("\n  detail: its configuration is in {}", loaded.report.source_of(stage.config_place).name())
+    })
+}
+
+/// What is watched.
+struct Followed {
+    watch: Watch,
+    /// Files of the configuration that was last valid. They are watched beside those of one that is not, which may name fewer.
+    valid: Vec<PathBuf>,
+}
+
+impl Followed {
+    async fn start(loaded: &Loaded) -> Self {
+        let valid = watched_files(loaded);
+        Self { watch: Watch::start(valid.clone(), loaded.report.files().read()).await, valid }
+    }
+
+    async fn valid(&mut self, loaded: &Loaded) {
+        self.valid = watched_files(loaded);
+        self.watch.follow(self.valid.clone(), loaded.report.files().read()).await;
+    }
+
+    async fn invalid(&mut self, report: &Report) {
+        let read = report.files().read();
+        let more = read.keys().filter(|file| !self.valid.contains(file)).cloned();
+        self.watch.follow(self.valid.iter().cloned().chain(more).collect(), read).await;
+    }
+}
+
+/// The files that a configuration was read from, and the component files that it names.
+fn watched_files(loaded: &Loaded) -> Vec<PathBuf> {
+    let components = loaded.config.stages.iter().filter_map(|stage| match &stage.component {
         Component::File { path, .. } => Some(path.clone()),
         Component::Bundled(_) | Component::Uploaded(_) => None,
     });
-    [file.to_path_buf()].into_iter().chain(components).collect()
+    loaded.report.files().read().keys().cloned().chain(components).collect()
 }
 
 /// What the machine and the environment give.

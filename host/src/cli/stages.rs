@@ -51,8 +51,16 @@ pub fn problem(loaded: &Loaded, stage: &Stage, error: &BuildError) -> Problem {
         BuildError::Probe(_) => ("fails on a first batch", "the component has a fault: run its own tests"),
         BuildError::Abandoned(_) => ("could not be built", "try again"),
     };
-    let place = loaded.report.source().line_place(stage.line);
+    // A config in a file of its own has other owners: they need to know which file is meant.
+    let in_own_file = matches!(error, BuildError::Configure(_)) && has_own_file(stage);
+    let at = if in_own_file { stage.config_place } else { stage.place };
+    let place = loaded.report.source_of(at).line_place(at.line);
     let detail: Vec<_> = [error.to_string()].into_iter().chain(causes(error as &dyn Error)).collect();
     Problem::new(Code::Component, place, format!("processor \"{}\" {message}", stage.name), help)
         .detail(detail.join("\n"))
+}
+
+/// Whether a stage's configuration stands in another file than the stage.
+pub fn has_own_file(stage: &Stage) -> bool {
+    stage.config_place.file != stage.place.file
 }

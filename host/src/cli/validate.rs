@@ -122,7 +122,7 @@ mod tests {
     fn what_components_say_is_part_of_the_report() {
         let refuse = |loaded: &Loaded| {
             let stage = &loaded.config.stages[0];
-            let place = loaded.report.source().line_place(stage.line);
+            let place = loaded.report.source().line_place(stage.place.line);
             vec![Problem::new(Code::Component, place, "processor \"wasm/a\" cannot be loaded", "build it")]
         };
         let (exit, text) = run(VALID, &[], refuse);

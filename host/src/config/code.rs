@@ -63,6 +63,8 @@ codes! {
     BadReference        "E0121" Error "a ${...} that cannot be read";
     UnsetVariable       "E0122" Error "an environment variable is not set where a value is needed";
     ReferenceScheme     "E0123" Error "a ${scheme:...} of an unknown or unsupported scheme";
+    IncludeCycle        "E0124" Error "a file that includes itself";
+    TooManyFiles        "E0125" Error "more included files, or bytes of them, than the limit";
     // Names and structure.
     UnknownKey          "E0201" Error "a key that does not exist";
     UnknownType         "E0202" Error "a component type that does not exist";
@@ -85,6 +87,7 @@ codes! {
     BadDigest           "E0308" Error "a digest that is not SHA-256 in hex";
     Contradiction       "E0309" Error "two values that contradict each other";
     Component           "E0310" Error "a component that cannot be loaded, or refuses its configuration";
+    BadKey              "E0311" Error "a key for hashes that cannot be used";
     // There in the Collector, or planned, but not here.
     UnsupportedComponent "E0401" Error "a component that is not supported yet";
     UnsupportedKey       "E0402" Error "a key that is not supported yet";
@@ -99,4 +102,5 @@ codes! {
     UnsetIsEmpty        "W0606" Warning "an environment variable is not set, its value is empty";
     NoEffect            "W0607" Warning "a key without effect";
     AdjustedValue       "W0608" Warning "a default gives way to another value";
+    PassesUnjudged      "W0609" Warning "a stage that edits lets through what it did not judge";
 }

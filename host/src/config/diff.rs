@@ -1,6 +1,7 @@
 //! What changed between two configurations. A running engine replaces stages; everything else needs a restart.
 
 use super::model::{Config, Lines, Merge, Stage, Step};
+use super::source::Place;
 
 /// What changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,12 +29,14 @@ impl Diff {
 pub struct StageChange {
     /// `wasm/mine`.
     pub name: String,
-    /// Line in the new file.
-    pub line: u32,
+    /// Where it stands in the new files.
+    pub place: Place,
     /// Another file, pin or bundled processor.
     pub component: bool,
     /// Another `config`.
     pub config: bool,
+    /// Other `keys`, in names or in bytes.
+    pub keys: bool,
     /// Other `limits`.
     pub limits: bool,
     /// Another `on_fault`.
@@ -45,8 +48,8 @@ pub struct StageChange {
 pub struct Change {
     /// `receiver "otlp"`, `pipeline "traces"`, `"admin.address"`.
     pub part: String,
-    /// Line in the new file, or in the old one if it is gone; None if neither names it.
-    pub line: Option<u32>,
+    /// Where it stands in the new files, or in the old ones if it is gone; None if neither names it.
+    pub place: Option<Place>,
     /// What happened to it.
     pub kind: ChangeKind,
 }
@@ -95,20 +98,21 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     changes.setting("\"service.telemetry.logs.level\"", old.log_level == new.log_level);
     changes.setting("\"admin.address\"", old.admin_address == new.admin_address);
     diff.others = changes.found;
-    diff.stages.sort_by_key(|change| change.line);
+    diff.stages.sort_by_key(|change| change.place);
     diff
 }
 
 fn stage_change(old: &Stage, new: &Stage) -> Option<StageChange> {
     let change = StageChange {
         name: new.name.clone(),
-        line: new.line,
+        place: new.place,
         component: old.component != new.component,
         config: old.config != new.config,
+        keys: old.keys != new.keys,
         limits: old.limits != new.limits,
         on_fault: old.on_fault != new.on_fault,
     };
-    (change.component || change.config || change.limits || change.on_fault).then_some(change)
+    (change.component || change.config || change.keys || change.limits || change.on_fault).then_some(change)
 }
 
 fn step_name(step: &Step) -> &str {
@@ -170,8 +174,8 @@ impl Changes<'_> {
 
     fn push(&mut self, part: String, kind: ChangeKind) {
         let lines = if kind == ChangeKind::Removed { self.old } else { self.new };
-        let line = lines.0.get(&part).copied();
-        self.found.push(Change { part, line, kind });
+        let place = lines.0.get(&part).copied();
+        self.found.push(Change { part, place, kind });
     }
 }
 

@@ -4,6 +4,8 @@ mod check;
 pub mod code;
 mod diff;
 pub mod duration;
+mod files;
+mod include;
 pub mod model;
 mod parse;
 mod report;
@@ -12,14 +14,13 @@ mod substitute;
 mod tree;
 
 use std::fmt::Write as _;
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
-use self::code::Code;
 pub use self::diff::{Change, ChangeKind, Diff, StageChange, diff};
+pub use self::files::{FileDigest, Files};
+use self::include::Loader;
 pub use self::report::{PRINTED_MAX, Problem, Report};
 pub use self::source::{Place, Source};
 
@@ -33,7 +34,8 @@ pub struct Loaded {
     pub config: model::Config,
     /// Warnings only.
     pub report: Report,
-    /// SHA-256 of the file's bytes, in hex. Values of environment variables are not in it.
+    /// SHA-256 of the file's bytes, in hex; if it includes files that hold lists or maps, of these bytes' digest and theirs. What may be
+    /// a secret is not in it: environment variables, included files that hold one value, files of keys.
     pub digest: String,
 }
 
@@ -43,6 +45,19 @@ pub trait Environment {
     fn variable(&self, name: &str) -> Option<String>;
     /// The address of a host name to listen on. It may block on the network.
     fn resolve(&self, host: &str, port: u16) -> Option<SocketAddr>;
+
+    /// At most the first `bytes_max` bytes of a file.
+    fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+        use std::io::Read as _;
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A path that all ways to a file have in common.
+    fn canonical(&self, path: &Path) -> PathBuf {
+        std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+    }
 }
 
 /// The process's own surroundings.
@@ -66,6 +81,12 @@ pub fn supported_components() -> impl Iterator<Item = (&'static str, &'static [&
     check::known::Group::ALL.into_iter().map(|group| (group.key(), group.supported()))
 }
 
+/// The first key of a bundled stage's block, as JSON, that is not its component's but the engine's own: `limits`, `on_fault`, `keys`.
+pub fn engine_key(config: &str) -> Option<&'static str> {
+    let config: serde_json::Value = serde_json::from_str(config).ok()?;
+    check::processors::OWN_KEYS.into_iter().find(|key| config.get(key).is_some())
+}
+
 /// Reads and checks a file. The report of an error holds every error and warning of the file.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
     load_in(path, &System)
@@ -73,19 +94,9 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
 
 /// As [`load`], with other surroundings than the process's.
 pub fn load_in(path: &Path, environment: &dyn Environment) -> Result<Loaded, Report> {
-    let name = path.display().to_string();
-    let directory = path.parent().unwrap_or(Path::new(""));
-    let bytes = read(path).map_err(|problem| alone(name.clone(), problem))?;
-    match String::from_utf8(bytes) {
-        Ok(text) => load_text(name, text, directory, environment),
-        Err(error) => {
-            let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
-            let source = Source::new(name, valid);
-            let place = source.place_at(source.text().len(), 1);
-            let help = "save the file as UTF-8";
-            let problem = Problem::new(Code::NotText, place, "the file is not UTF-8 text: a byte that is none", help);
-            Err(Report::new(Arc::new(source), vec![problem]))
-        }
+    match main_file(path, environment) {
+        Ok((files, digest)) => load_files(files, digest, environment.canonical(path), environment),
+        Err(report) => Err(*report),
     }
 }
 
@@ -96,54 +107,75 @@ pub fn load_text(
     directory: &Path,
     environment: &dyn Environment,
 ) -> Result<Loaded, Report> {
-    let digest = hex_sha256(text.as_bytes());
-    let source = Arc::new(Source::new(name, text));
-    let mut problems = Vec::new();
-    let Some(root) = parse::parse(&source, &|name| environment.variable(name), &mut problems) else {
-        return Err(Report::new(source, problems));
-    };
-    let (config, problems, secrets) = check::check(&root, environment, directory, problems);
-    let report = Report::with_secrets(source, problems, secrets);
-    if report.has_errors() { Err(report) } else { Ok(Loaded { config, report, digest }) }
+    let digest = files::digest_of(text.as_bytes());
+    let canonical = environment.canonical(&directory.join(&name));
+    load_files(Files::new(Source::new(name, text, directory.to_owned())), digest, canonical, environment)
 }
 
 /// Reads a file that holds one value, such as a stage's new configuration, as JSON.
 pub fn read_value(path: &Path) -> Result<serde_json::Value, Report> {
-    let name = path.display().to_string();
-    let bytes = read(path).map_err(|problem| alone(name.clone(), problem))?;
-    let source = Arc::new(Source::new(name, String::from_utf8_lossy(&bytes).into_owned()));
+    let (files, _) = main_file(path, &System).map_err(|report| *report)?;
+    let mut loader = Loader::new(files, &System, System.canonical(path));
     let mut problems = Vec::new();
-    let root = parse::parse(&source, &|name| System.variable(name), &mut problems);
+    let root = parse::parse(&mut loader, &mut problems);
+    let (files, _) = loader.finish();
     match root {
         Some(root) if problems.iter().all(|problem| problem.code.severity() != code::Severity::Error) => {
             Ok(serde_json::to_value(&root).unwrap_or_default())
         }
-        _ => Err(Report::new(source, problems)),
+        _ => Err(Report::new(files, problems)),
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Problem> {
-    use std::io::Read as _;
-    let unreadable = |error: std::io::Error| {
-        let message = format!("the file cannot be read: {}", error.kind());
-        Problem::new(Code::Unreadable, None, message, "check the path and its permissions")
+fn load_files(
+    files: Files,
+    digest: [u8; 32],
+    canonical: PathBuf,
+    environment: &dyn Environment,
+) -> Result<Loaded, Report> {
+    let mut loader = Loader::new(files, environment, canonical);
+    let mut problems = Vec::new();
+    let root = parse::parse(&mut loader, &mut problems);
+    let (mut files, included) = loader.finish();
+    let Some(root) = root else { return Err(Report::new(files, problems)) };
+    let checked = check::check(&root, environment, files.sources(), problems);
+    checked.read.into_iter().for_each(|(path, digest)| files.note(path, digest));
+    let report = Report::with_secrets(files, checked.problems, checked.secrets);
+    if report.has_errors() {
+        return Err(report);
+    }
+    let digest = match included {
+        None => digest,
+        Some(included) => files::digest_of(&[digest, included].concat()),
     };
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        let message = format!("the file is larger than {} MiB", FILE_BYTES_MAX >> 20);
-        return Err(Problem::new(Code::TooLarge, None, message, "check the path; no configuration needs such size"));
+    Ok(Loaded { config: checked.config, report, digest: hex(&digest) })
+}
+
+/// The file that the user names, and its digest.
+fn main_file(path: &Path, environment: &dyn Environment) -> Result<(Files, [u8; 32]), Box<Report>> {
+    let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+    let files_of = |text: String, digest: FileDigest| {
+        let mut files = Files::new(Source::new(path.display().to_string(), text, directory));
+        files.note(path.to_owned(), digest);
+        files
+    };
+    let bytes = match files::read(environment, path, None) {
+        Ok(bytes) => bytes,
+        Err(problem) => return Err(Box::new(Report::new(files_of(String::new(), None), vec![problem]))),
+    };
+    let digest = files::digest_of(&bytes);
+    match files::text_of(bytes) {
+        Ok(text) => Ok((files_of(text, Some(digest)), digest)),
+        Err(text) => {
+            let files = files_of(text, Some(digest));
+            let problem = files::not_text(files.sources().main());
+            Err(Box::new(Report::new(files, vec![problem])))
+        }
     }
-    Ok(bytes)
 }
 
-fn alone(name: String, problem: Problem) -> Report {
-    Report::new(Arc::new(Source::new(name, String::new())), vec![problem])
-}
-
-fn hex_sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(64), |mut hex, byte| {
         let _infallible = write!(hex, "{byte:02x}");
         hex
     })

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::source::Place;
 use crate::signal::Signal;
 
 /// What the engine runs.
@@ -30,13 +31,13 @@ pub struct Config {
     pub log_level: tracing::Level,
     /// Where the admin API listens.
     pub admin_address: SocketAddr,
-    /// Lines of receivers, exporters, pipelines and settings, for messages.
+    /// Where receivers, exporters, pipelines and settings stand, for messages.
     pub lines: Lines,
 }
 
 /// Where in the file a part stands: `receiver "otlp"`, `pipeline "traces"`, `"admin.address"`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lines(pub BTreeMap<String, u32>);
+pub struct Lines(pub BTreeMap<String, Place>);
 
 /// An `otlp` receiver.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,12 +85,16 @@ pub struct Stage {
     pub component: Component,
     /// What `configure` gets: JSON text.
     pub config: String,
+    /// `keys`: for keyed hashes, by name.
+    pub keys: Vec<(String, Secret)>,
     /// Bounds of an instance.
     pub limits: StageLimits,
     /// Only where the file says so; else what the component imports decides.
     pub on_fault: Option<OnFault>,
-    /// Line of the stage in its file, for messages.
-    pub line: u32,
+    /// Where the stage stands, for messages.
+    pub place: Place,
+    /// Where its config stands, for messages: maybe in a file of its own.
+    pub config_place: Place,
 }
 
 /// Where a component comes from.
@@ -108,16 +113,16 @@ pub enum Component {
     Uploaded(Bytes),
 }
 
-/// Without `config`, which may hold secrets.
+/// Without `config` and the bytes of `keys`: both may be secrets.
 impl fmt::Debug for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stage")
-            .field("name", &self.name)
-            .field("component", &self.component)
-            .field("limits", &self.limits)
-            .field("on_fault", &self.on_fault)
-            .field("line", &self.line)
-            .finish_non_exhaustive()
+        let mut stage = f.debug_struct("Stage");
+        stage.field("name", &self.name).field("component", &self.component).field("limits", &self.limits);
+        stage.field("on_fault", &self.on_fault);
+        if !self.keys.is_empty() {
+            stage.field("keys", &self.keys.iter().map(|(name, _)| name).collect::<Vec<_>>());
+        }
+        stage.field("line", &self.place.line).finish_non_exhaustive()
     }
 }
 
@@ -178,6 +183,8 @@ pub enum ExporterKind {
         client: Client,
         /// `traces_endpoint` and so on: full URLs, by signal.
         endpoints: Vec<(Signal, String)>,
+        /// How bodies are written.
+        encoding: Encoding,
     },
     /// `debug` (old name `logging`).
     Debug {
@@ -228,6 +235,15 @@ pub enum Compression {
     None,
     /// `gzip`.
     Gzip,
+}
+
+/// `encoding` of OTLP/HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// `proto`.
+    Proto,
+    /// `json`.
+    Json,
 }
 
 /// `sending_queue`.
@@ -310,18 +326,18 @@ pub enum MemoryLimit {
     Percent(u8),
 }
 
-/// A text that is never printed.
+/// Bytes that are never printed: a text, or a key as its file holds it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Vec<u8>);
 
 impl Secret {
     /// Wraps a secret.
-    pub fn new(text: String) -> Self {
-        Self(text)
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
     }
 
-    /// The text itself, for the wire only.
-    pub fn expose(&self) -> &str {
+    /// The bytes themselves, for the wire and for hashing only.
+    pub fn expose(&self) -> &[u8] {
         &self.0
     }
 }
@@ -342,6 +358,7 @@ mod tests {
             name: "wasm/mine".to_owned(),
             component: Component::Uploaded(Bytes::from_static(b"bytes of a component")),
             config: r#"{"token": "hunter2"}"#.to_owned(),
+            keys: vec![("pii".to_owned(), Secret::new("correct horse"))],
             limits: StageLimits {
                 memory_bytes_max: Some(1),
                 deadline: Duration::ZERO,
@@ -349,10 +366,11 @@ mod tests {
                 log_lines_per_second: 1,
             },
             on_fault: None,
-            line: 1,
+            place: Place::default(),
+            config_place: Place::default(),
         };
         let printed = format!("{stage:?}");
         assert!(printed.contains("wasm/mine") && printed.contains("20 bytes"), "{printed}");
-        assert!(!printed.contains("hunter2") && !printed.contains("98"), "{printed}");
+        assert!(!printed.contains("hunter2") && !printed.contains("98") && !printed.contains("correct"), "{printed}");
     }
 }

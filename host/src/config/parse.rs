@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::code::Code;
+use super::include::{Loader, Within};
 use super::report::Problem;
 use super::source::{Place, Source};
 use super::substitute;
@@ -15,15 +16,34 @@ pub const DEPTH_MAX: usize = 64;
 /// Most values of a file, with aliases expanded.
 pub const NODES_MAX: usize = 100_000;
 
-/// Reads a document. Problems that leave a tree behind, such as duplicate keys, are added to `problems`; None means that
-/// there is no tree, and an error says why.
-pub(super) fn parse(
-    source: &Source,
-    variable: &dyn Fn(&str) -> Option<String>,
-    problems: &mut Vec<Problem>,
-) -> Option<Node> {
+/// Reads the main file with all that it includes. Problems that leave a tree behind, such as duplicate keys, are added to `problems`;
+/// None means that there is no tree, and an error says why.
+pub(super) fn parse(loader: &mut Loader<'_>, problems: &mut Vec<Problem>) -> Option<Node> {
+    let source = loader.main();
+    let root = document(&source, loader, problems)?;
+    if root.is_null() {
+        let help = "define receivers, exporters and service.pipelines";
+        problems.push(Problem::new(Code::Empty, None, "the file holds no configuration", help));
+        return None;
+    }
+    (!loader.has_failed()).then_some(root)
+}
+
+/// Reads a file that another one includes, as [`parse`] does.
+pub(super) fn included(source: &Source, loader: &mut Loader<'_>, problems: &mut Vec<Problem>) -> Option<Node> {
+    let root = document(source, loader, problems)?;
+    if root.is_null() && root.place == Place::default() {
+        let help = "write \"null\" if nothing is meant";
+        problems.push(Problem::new(Code::Empty, source.line_place(1), "the included file holds nothing", help));
+        return None;
+    }
+    Some(root)
+}
+
+/// A document that is not there at all is a null without a place.
+fn document(source: &Source, loader: &mut Loader<'_>, problems: &mut Vec<Problem>) -> Option<Node> {
     let mut builder =
-        Builder { source, variable, problems, stack: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None };
+        Builder { source, loader, problems, stack: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None };
     let mut parser = Parser::new_from_str(source.text());
     while let Some(event) = parser.next_event() {
         let step = match event {
@@ -35,23 +55,12 @@ pub(super) fn parse(
             return None;
         }
     }
-    match builder.root.take() {
-        Some(root) if !root.is_null() => Some(root),
-        _ => {
-            builder.problems.push(Problem::new(
-                Code::Empty,
-                None,
-                "the file holds no configuration",
-                "define receivers, exporters and service.pipelines",
-            ));
-            None
-        }
-    }
+    Some(builder.root.take().unwrap_or(Node::new(Value::Null, Place::default())))
 }
 
-struct Builder<'a> {
+struct Builder<'a, 'l> {
     source: &'a Source,
-    variable: &'a dyn Fn(&str) -> Option<String>,
+    loader: &'a mut Loader<'l>,
     problems: &'a mut Vec<Problem>,
     stack: Vec<Frame>,
     anchors: HashMap<usize, Node>,
@@ -77,7 +86,7 @@ enum FrameKind {
     },
 }
 
-impl Builder<'_> {
+impl Builder<'_, '_> {
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
@@ -129,15 +138,11 @@ impl Builder<'_> {
         let first = entries.iter().find(|entry| entry.key == text).map(|entry| entry.key_place);
         let merge_again = text == "<<" && !merged.is_empty();
         if let Some(first) = first.or(merge_again.then(|| merged[0].place)) {
-            self.problems.push(
-                Problem::new(
-                    Code::DuplicateKey,
-                    place,
-                    format!("key \"{}\" stands twice in one map", shortened(&text)),
-                    "remove one, or rename it",
-                )
-                .detail(format!("first at line {}, column {}", first.line, first.column)),
-            );
+            let message = format!("key \"{}\" stands twice in one map", shortened(&text));
+            let problem = Problem::new(Code::DuplicateKey, place, message, "remove one, or rename it");
+            let detail = format!("first at line {}, column {}", first.line, first.column);
+            // What `<<` names may stand in another file.
+            self.problems.push(if first.file == place.file { problem.detail(detail) } else { problem });
         }
         *key = Some((text, place));
         Ok(())
@@ -243,9 +248,13 @@ impl Builder<'_> {
         if !text.contains('$') {
             return Ok(Node::new(typed(text, style, tag, place)?, place));
         }
-        let (source, variable) = (self.source, self.variable);
+        let source = self.source;
         let locate = |nth| reference_place(source, span, nth).unwrap_or(place);
-        let expanded = substitute::expand(text, variable, locate, self.problems);
+        if let Some(path) = substitute::whole_file(text).filter(|_| tag.is_none()) {
+            return self.include(path, locate(0), place);
+        }
+        let mut named = Within { loader: &mut *self.loader, source };
+        let expanded = substitute::expand(text, &mut named, locate, self.problems);
         if expanded.references == 0 {
             return Ok(Node::new(Value::Text(expanded.text), place));
         }
@@ -254,8 +263,20 @@ impl Builder<'_> {
             (Some(_), true) => Value::Null,
             _ => typed(&expanded.text, style, tag, place)?,
         };
-        let substituted = Substituted { place, written: text.to_owned(), text: expanded.text, unset: expanded.unset };
+        let (written, text) = (text.to_owned(), expanded.text);
+        let substituted = Substituted { place, written, text, unset: expanded.unset, from_file: expanded.from_file };
         Ok(Node { value, place: locate(0), substituted: Some(Box::new(substituted)) })
+    }
+
+    /// What a file holds in place of a reference to it. Where that cannot be had, nothing is checked: all of it would follow from that.
+    fn include(&mut self, path: &str, place: Place, whole: Place) -> Result<Node, Problem> {
+        let node = self.loader.node(path, self.source, (place, whole), self.problems);
+        let node = node.unwrap_or(Node::new(Value::Null, place));
+        if self.stack.len() + node.depth() > DEPTH_MAX {
+            return Err(too_deep(place));
+        }
+        self.count(node.count(), place)?;
+        Ok(node)
     }
 
     fn count(&mut self, nodes: usize, place: Place) -> Result<(), Problem> {

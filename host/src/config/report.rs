@@ -1,12 +1,12 @@
 //! What is wrong with a file: all of it at once, for people and for programs.
 
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
 
 use serde_json::json;
 
 use super::code::{Code, Severity};
-use super::source::{Place, Source};
+use super::files::Files;
+use super::source::{Place, Source, Sources};
 
 /// Most errors, and most warnings, that one report prints.
 pub const PRINTED_MAX: usize = 20;
@@ -48,10 +48,10 @@ impl Problem {
     }
 }
 
-/// All problems of a file, sorted by line.
+/// All problems of a file and of those that it includes, sorted by file and line.
 #[derive(Clone, Debug)]
 pub struct Report {
-    source: Arc<Source>,
+    files: Files,
     problems: Vec<Problem>,
     /// Values that are never shown, such as those of headers.
     secrets: Vec<Place>,
@@ -59,15 +59,15 @@ pub struct Report {
 
 impl Report {
     /// Sorts by place; a problem told twice, as an alias does, is told once.
-    pub fn new(source: Arc<Source>, problems: Vec<Problem>) -> Self {
-        Self::with_secrets(source, problems, Vec::new())
+    pub(super) fn new(files: Files, problems: Vec<Problem>) -> Self {
+        Self::with_secrets(files, problems, Vec::new())
     }
 
-    /// As [`Self::new`], with places of the file that are never shown.
-    pub(super) fn with_secrets(source: Arc<Source>, mut problems: Vec<Problem>, secrets: Vec<Place>) -> Self {
+    /// As [`Self::new`], with places of the files that are never shown.
+    pub(super) fn with_secrets(files: Files, mut problems: Vec<Problem>, secrets: Vec<Place>) -> Self {
         problems.sort_by(|a, b| (a.place, a.code, &a.message).cmp(&(b.place, b.code, &b.message)));
         problems.dedup();
-        Self { source, problems, secrets }
+        Self { files, problems, secrets }
     }
 
     /// All problems.
@@ -77,7 +77,21 @@ impl Report {
 
     /// The file that it is about.
     pub fn source(&self) -> &Source {
-        &self.source
+        self.sources().main()
+    }
+
+    /// The file in which a place is: the one that it is about, or one that this includes.
+    pub fn source_of(&self, place: Place) -> &Source {
+        self.sources().of(place)
+    }
+
+    /// Every file besides components that decides what the configuration is: itself, what it includes, and files of keys; those that could not be read too.
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    fn sources(&self) -> &Sources {
+        self.files.sources()
     }
 
     /// True if nothing can start.
@@ -93,13 +107,13 @@ impl Report {
     /// Adds what was found later, such as by loading the components that the file names.
     pub fn extend(self, more: impl IntoIterator<Item = Problem>) -> Self {
         let problems = self.problems.into_iter().chain(more).collect();
-        Self::with_secrets(self.source, problems, self.secrets)
+        Self::with_secrets(self.files, problems, self.secrets)
     }
 
     /// One problem of the same file, without the others.
     #[must_use]
     pub fn only(self, problem: Problem) -> Self {
-        Self::with_secrets(self.source, vec![problem], self.secrets)
+        Self::with_secrets(self.files, vec![problem], self.secrets)
     }
 
     /// For programs: every problem, none left out.
@@ -112,7 +126,7 @@ impl Report {
                     "code": problem.code.as_str(),
                     "severity": problem.code.severity().as_str(),
                     "message": problem.message,
-                    "file": self.source.name(),
+                    "file": problem.place.map_or(self.source(), |place| self.source_of(place)).name(),
                     "line": problem.place.map(|place| place.line),
                     "column": problem.place.map(|place| place.column),
                     "end_column": problem.place.map(|place| place.end_column),
@@ -122,7 +136,7 @@ impl Report {
             })
             .collect();
         json!({
-            "file": self.source.name(),
+            "file": self.source().name(),
             "errors": self.count(Severity::Error),
             "warnings": self.count(Severity::Warning),
             "problems": problems,
@@ -130,15 +144,15 @@ impl Report {
     }
 
     /// A line with every secret in it replaced by asterisks, character by character.
-    fn masked(&self, line: u32) -> String {
-        let text = self.source.line(line);
-        let on_line: Vec<_> = self.secrets.iter().filter(|secret| secret.line == line).collect();
+    fn masked(&self, place: Place) -> String {
+        let text = self.source_of(place).line(place.line);
+        let same_line = |secret: &&Place| (secret.file, secret.line) == (place.file, place.line);
+        let on_line: Vec<_> = self.secrets.iter().filter(same_line).collect();
         let hidden = |column: u32| on_line.iter().any(|secret| (secret.column..secret.end_column).contains(&column));
         text.chars().zip(1..).map(|(c, column)| if hidden(column) { '*' } else { c }).collect()
     }
 
     fn render_problem(&self, problem: &Problem, out: &mut String) -> fmt::Result {
-        let file = self.source.name();
         writeln!(
             out,
             "{}[{}]: {}",
@@ -147,10 +161,11 @@ impl Report {
             printable(&problem.message)
         )?;
         match problem.place {
-            None => writeln!(out, "  --> {file}")?,
+            None => writeln!(out, "  --> {}", self.source().name())?,
             Some(place) => {
+                let file = self.source_of(place).name();
                 writeln!(out, "  --> {file}:{}:{}", place.line, place.column)?;
-                let (text, before, width) = excerpt(&self.masked(place.line), place);
+                let (text, before, width) = excerpt(&self.masked(place), place);
                 let number = format!("   | {:>2} | ", place.line);
                 writeln!(out, "{number}{text}")?;
                 writeln!(out, "   |{:indent$}{}", "", "^".repeat(width), indent = number.len() - 4 + before)?;
@@ -182,7 +197,7 @@ impl fmt::Display for Report {
         let (errors, warnings) = (self.count(Severity::Error), self.count(Severity::Warning));
         let hidden = self.problems.len() - shown[0] - shown[1];
         if !self.problems.is_empty() {
-            write!(out, "{}: {}, {}", self.source.name(), counted(errors, "error"), counted(warnings, "warning"))?;
+            write!(out, "{}: {}, {}", self.source().name(), counted(errors, "error"), counted(warnings, "warning"))?;
             if hidden > 0 {
                 write!(out, " ({hidden} not shown)")?;
             }

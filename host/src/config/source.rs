@@ -1,17 +1,30 @@
-//! A file's text, and places in it.
+//! Texts of files, and places in them.
 
-/// A configuration file as it was read.
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A configuration file, or one that it includes, as it was read.
 #[derive(Debug)]
 pub struct Source {
     name: String,
+    /// Where relative paths in it start.
+    directory: PathBuf,
+    /// Its number: 0 is the configuration file itself.
+    file: u16,
     text: String,
     /// Byte offset of the start of each line.
     line_starts: Vec<usize>,
 }
 
-/// A stretch of one line. Lines and columns count from 1, columns in characters; the end is exclusive.
+/// The files of a configuration: the one that was named, then those it includes in the order in which they were read. Never empty.
+#[derive(Clone, Debug)]
+pub struct Sources(Vec<Arc<Source>>);
+
+/// A stretch of one line of a file. Lines and columns count from 1, columns in characters; the end is exclusive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
+    /// The file, by its number in [`Sources`].
+    pub file: u16,
     /// Line.
     pub line: u32,
     /// Column of the first character.
@@ -21,8 +34,8 @@ pub struct Place {
 }
 
 impl Source {
-    /// Keeps `text`, less a byte-order mark, under the name that messages use.
-    pub fn new(name: String, text: String) -> Self {
+    /// Keeps `text`, less a byte-order mark, under the name that messages use. Relative paths in it start at `directory`.
+    pub fn new(name: String, text: String, directory: PathBuf) -> Self {
         let text = match text.strip_prefix('\u{feff}') {
             Some(rest) => rest.to_owned(),
             None => text,
@@ -35,12 +48,17 @@ impl Source {
                 line_starts.push(index + 1);
             }
         }
-        Self { name, text, line_starts }
+        Self { name, directory, file: 0, text, line_starts }
     }
 
     /// The file's name as the user gave it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where relative paths in it start.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The whole text.
@@ -71,7 +89,7 @@ impl Source {
         let text_end = clamp(text.trim_end().chars().count()) + 1;
         let column = clamp(column).clamp(1, after_last);
         let end = if end_line == line { clamp(end_column).min(after_last) } else { text_end };
-        Place { line: at, column, end_column: end.max(column) }
+        Place { file: self.file, line: at, column, end_column: end.max(column) }
     }
 
     /// The place of a line's text, without the blanks around it.
@@ -99,13 +117,42 @@ impl Source {
     }
 }
 
+impl Sources {
+    /// A file that includes none yet.
+    pub fn new(main: Source) -> Self {
+        Self(vec![Arc::new(Source { file: 0, ..main })])
+    }
+
+    /// Takes an included file in and numbers it.
+    pub fn add(&mut self, source: Source) -> Arc<Source> {
+        let file = u16::try_from(self.0.len()).unwrap_or(u16::MAX);
+        let source = Arc::new(Source { file, ..source });
+        self.0.push(Arc::clone(&source));
+        source
+    }
+
+    /// The file that was named.
+    pub fn main(&self) -> &Arc<Source> {
+        &self.0[0]
+    }
+
+    /// The file in which a place is.
+    pub fn of(&self, place: Place) -> &Arc<Source> {
+        self.0.get(usize::from(place.file)).unwrap_or_else(|| self.main())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn place(line: u32, column: u32, end_column: u32) -> Place {
+        Place { file: 0, line, column, end_column }
+    }
+
     #[test]
     fn lines_end_at_every_kind_of_break() {
-        let source = Source::new("f".into(), "\u{feff}a\r\nb\rc\n".into());
+        let source = Source::new("f".into(), "\u{feff}a\r\nb\rc\n".into(), PathBuf::new());
         assert_eq!((1..=5).map(|line| source.line(line)).collect::<Vec<_>>(), ["a", "b", "c", "", ""]);
         assert_eq!(source.lines(), 4);
         assert_eq!(source.line(0), "");
@@ -113,10 +160,10 @@ mod tests {
 
     #[test]
     fn places_stay_inside() {
-        let source = Source::new("f".into(), "äb: c  \nnext".into());
-        assert_eq!(source.place((1, 5), (2, 1)), Place { line: 1, column: 5, end_column: 6 });
-        assert_eq!(source.place((9, 90), (9, 91)), Place { line: 2, column: 5, end_column: 5 });
-        assert_eq!(source.place_at(source.offset(1, 2), 1), Place { line: 1, column: 2, end_column: 3 });
+        let source = Source::new("f".into(), "äb: c  \nnext".into(), PathBuf::new());
+        assert_eq!(source.place((1, 5), (2, 1)), place(1, 5, 6));
+        assert_eq!(source.place((9, 90), (9, 91)), place(2, 5, 5));
+        assert_eq!(source.place_at(source.offset(1, 2), 1), place(1, 2, 3));
         assert_eq!(source.offset(1, 3), 3);
     }
 }

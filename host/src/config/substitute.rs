@@ -1,5 +1,6 @@
-//! `${env:X}`, `${env:X:-default}`, `${X}` and `$$` within scalars. It happens after parsing, so what a variable holds
-//! never becomes structure, and what it holds is not looked at again.
+//! `${env:X}`, `${env:X:-default}`, `${X}`, `${file:X}` and `$$` within scalars. It happens after parsing, so what a variable holds
+//! never becomes structure, and what it holds is not looked at again. A scalar that is one `${file:X}` and nothing else is not
+//! handled here: what such a file holds stands in its place ([`super::include`]).
 
 use std::fmt::Write as _;
 
@@ -18,6 +19,16 @@ pub(super) struct Expanded {
     pub(super) whole: bool,
     /// The first variable that is not set and has no default: empty.
     pub(super) unset: Option<String>,
+    /// Whether a file was named.
+    pub(super) from_file: bool,
+}
+
+/// What references may name.
+pub(super) trait Named {
+    /// The value of an environment variable.
+    fn variable(&self, name: &str) -> Option<String>;
+    /// The text of a file; an error was told at `place` if there is none.
+    fn text(&mut self, path: &str, place: Place, problems: &mut Vec<Problem>) -> Option<String>;
 }
 
 /// A part of a scalar.
@@ -33,11 +44,12 @@ enum Piece<'a> {
 /// Replaces the references of a scalar. `place` tells where the n-th one stands, from 0.
 pub(super) fn expand(
     scalar: &str,
-    variable: impl Fn(&str) -> Option<String>,
+    named: &mut dyn Named,
     place: impl Fn(usize) -> Place,
     problems: &mut Vec<Problem>,
 ) -> Expanded {
-    let mut expanded = Expanded { text: String::with_capacity(scalar.len()), references: 0, whole: false, unset: None };
+    let text = String::with_capacity(scalar.len());
+    let mut expanded = Expanded { text, references: 0, whole: false, unset: None, from_file: false };
     let mut literals = false;
     for piece in pieces(scalar) {
         match piece {
@@ -46,8 +58,12 @@ pub(super) fn expand(
                 expanded.text.push_str(text);
                 continue;
             }
-            Piece::Reference(body) => match lookup(body, &variable, place(expanded.references), problems) {
+            Piece::Reference(body) => match lookup(body, named, place(expanded.references), problems) {
                 Looked::Value(value) => expanded.text.push_str(&value),
+                Looked::File(text) => {
+                    expanded.from_file = true;
+                    expanded.text.push_str(&text);
+                }
                 Looked::Unset(name) => expanded.unset = expanded.unset.or(Some(name)),
                 Looked::Bad => {
                     let _infallible = write!(expanded.text, "${{{body}}}");
@@ -67,6 +83,12 @@ pub(super) fn expand(
     }
     expanded.whole = expanded.references == 1 && !literals;
     expanded
+}
+
+/// The path of a scalar that is one `${file:...}` and nothing else.
+pub(super) fn whole_file(scalar: &str) -> Option<&str> {
+    let path = scalar.strip_prefix("${file:")?.strip_suffix('}')?;
+    (!path.contains('}')).then_some(path)
 }
 
 /// Byte ranges of the references in a piece of source text.
@@ -109,14 +131,18 @@ fn pieces(mut rest: &str) -> impl Iterator<Item = Piece<'_>> {
 
 enum Looked {
     Value(String),
+    File(String),
     Unset(String),
     Bad,
 }
 
-fn lookup(body: &str, variable: impl Fn(&str) -> Option<String>, place: Place, problems: &mut Vec<Problem>) -> Looked {
+fn lookup(body: &str, named: &mut dyn Named, place: Place, problems: &mut Vec<Problem>) -> Looked {
     let name_and_default = match body.split_once(':') {
         None => body,
         Some(("env", rest)) => rest,
+        Some(("file", path)) => {
+            return named.text(path, place, problems).map_or(Looked::Bad, Looked::File);
+        }
         Some((name, rest)) if rest.starts_with('-') && is_variable_name(name) => body,
         Some((scheme, _)) => {
             problems.push(unknown_scheme(scheme, place));
@@ -136,7 +162,7 @@ fn lookup(body: &str, variable: impl Fn(&str) -> Option<String>, place: Place, p
         ));
         return Looked::Bad;
     }
-    match (variable(name), default) {
+    match (named.variable(name), default) {
         (Some(value), _) => Looked::Value(value),
         (None, Some(default)) => Looked::Value(default.to_owned()),
         (None, None) => {
@@ -153,14 +179,14 @@ fn lookup(body: &str, variable: impl Fn(&str) -> Option<String>, place: Place, p
 
 fn unknown_scheme(scheme: &str, place: Place) -> Problem {
     let message = match scheme {
-        "file" | "yaml" | "http" | "https" => format!("\"${{{scheme}:...}}\" is not supported yet"),
+        "yaml" | "http" | "https" => format!("\"${{{scheme}:...}}\" is not supported yet"),
         _ => format!("\"{scheme}\" is not a known scheme of \"${{...}}\""),
     };
     Problem::new(
         Code::ReferenceScheme,
         place,
         message,
-        "use an environment variable: \"${env:NAME}\" or \"${env:NAME:-default}\"",
+        "use an environment variable or a file: \"${env:NAME}\", \"${env:NAME:-default}\", \"${file:PATH}\"",
     )
 }
 
@@ -174,15 +200,29 @@ fn is_variable_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    struct Fixed;
+
+    impl Named for Fixed {
+        fn variable(&self, name: &str) -> Option<String> {
+            match name {
+                "A" => Some("one".to_owned()),
+                "B" => Some("${env:A}".to_owned()),
+                "EMPTY" => Some(String::new()),
+                _ => None,
+            }
+        }
+
+        fn text(&mut self, path: &str, place: Place, problems: &mut Vec<Problem>) -> Option<String> {
+            if path != "a" {
+                problems.push(Problem::new(Code::Unreadable, place, "no such file", ""));
+            }
+            (path == "a").then(|| "file ${A}".to_owned())
+        }
+    }
+
     fn expanded(scalar: &str) -> (Expanded, Vec<Code>) {
-        let variable = |name: &str| match name {
-            "A" => Some("one".to_owned()),
-            "B" => Some("${env:A}".to_owned()),
-            "EMPTY" => Some(String::new()),
-            _ => None,
-        };
         let mut problems = Vec::new();
-        let expanded = expand(scalar, variable, |_| Place::default(), &mut problems);
+        let expanded = expand(scalar, &mut Fixed, |_| Place::default(), &mut problems);
         (expanded, problems.into_iter().map(|problem| problem.code).collect())
     }
 
@@ -197,6 +237,7 @@ mod tests {
             ("${env:NO:-a:-b}", "a:-b", true),
             ("${env:EMPTY:-two}", "", true),
             ("x${env:A}é${env:A}", "xoneéone", false),
+            ("Bearer ${file:a}", "Bearer file ${A}", false),
             ("$${env:A}", "${env:A}", false),
             ("$$$${A}", "$${A}", false),
             ("$$${A}", "$one", false),
@@ -221,12 +262,21 @@ mod tests {
             ("${}", "${}", Code::BadReference),
             ("${1}", "${1}", Code::BadReference),
             ("${env:${A}}", "${env:${A}}", Code::BadReference),
-            ("${file:/x}", "${file:/x}", Code::ReferenceScheme),
+            ("x ${file:b}", "x ${file:b}", Code::Unreadable),
+            ("${yaml:x}", "${yaml:x}", Code::ReferenceScheme),
             ("${vault:x}", "${vault:x}", Code::ReferenceScheme),
             ("${env:NO}", "", Code::UnsetIsEmpty),
         ] {
             let (expanded, problems) = expanded(scalar);
             assert_eq!((expanded.text.as_str(), problems.as_slice()), (text, &[code][..]), "{scalar}");
+        }
+    }
+
+    #[test]
+    fn a_whole_file_is_one_reference_and_nothing_else() {
+        assert_eq!(whole_file("${file:rules.yaml}"), Some("rules.yaml"));
+        for scalar in ["x${file:a}", "${file:a} ", "${file:a}${file:b}", "$${file:a}", "${env:A}", "${file:a"] {
+            assert_eq!(whole_file(scalar), None, "{scalar}");
         }
     }
 

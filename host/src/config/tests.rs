@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
+use super::code::Code;
 use super::*;
 
 struct Fixed;
@@ -128,7 +129,7 @@ fn files_are_read_within_limits() {
     std::fs::write(&path, b"receivers:\n  caf\xe9:\n").unwrap();
     let report = load_in(&path, &Fixed).unwrap_err();
     assert_eq!(report.problems()[0].code, Code::NotText);
-    assert_eq!(report.problems()[0].place, Some(Place { line: 2, column: 6, end_column: 6 }));
+    assert_eq!(report.problems()[0].place, Some(Place { file: 0, line: 2, column: 6, end_column: 6 }));
     std::fs::write(&path, "#".repeat(usize::try_from(FILE_BYTES_MAX).unwrap())).unwrap();
     assert_eq!(code(&path), Code::Empty);
     std::fs::write(&path, "#".repeat(usize::try_from(FILE_BYTES_MAX).unwrap() + 1)).unwrap();
@@ -147,6 +148,45 @@ fn paths_start_at_the_file_that_names_them() {
     assert_eq!(loaded.config.stages[0].component, expected);
     assert_eq!(loaded.digest.len(), 64);
     assert_eq!(loaded.report.problems(), []);
+}
+
+/// A component, a file of keys and an included file: each is found from the file that names it.
+#[test]
+fn paths_of_an_included_file_start_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    std::fs::create_dir(at("sub")).unwrap();
+    let text = "receivers: {otlp: {protocols: {grpc: }}}\nprocessors: ${file:sub/processors.yaml}\nexporters: {debug: }\n\
+                service: {pipelines: {logs: {receivers: [otlp], processors: [wasm/a], exporters: [debug]}}}\n";
+    std::fs::write(at("config.yaml"), text).unwrap();
+    let processors = "wasm/a: {component: a.wasm, keys: {pii: {file: pii.key}}, config: \"${file:rules.yaml}\"}\n";
+    std::fs::write(at("sub/processors.yaml"), processors).unwrap();
+    std::fs::write(at("sub/rules.yaml"), "x: 1\n").unwrap();
+    // Not UTF-8, and a line break of its own before the last one.
+    std::fs::write(at("sub/pii.key"), b"\xff0123456789abcd\n\n").unwrap();
+    let loaded = load(&at("config.yaml")).unwrap();
+    let stage = &loaded.config.stages[0];
+    assert_eq!(stage.component, model::Component::File { path: at("sub/a.wasm"), sha256: None });
+    assert_eq!(stage.config, r#"{"x":1}"#);
+    assert_eq!(stage.keys, [("pii".to_owned(), model::Secret::new(&b"\xff0123456789abcd\n"[..]))]);
+    assert_eq!(loaded.report.source_of(stage.place).name(), at("sub/processors.yaml").display().to_string());
+    assert_eq!(loaded.report.source_of(stage.config_place).name(), at("sub/rules.yaml").display().to_string());
+    let files: Vec<_> = loaded.report.files().read().keys().cloned().collect();
+    let expected = ["config.yaml", "sub/pii.key", "sub/processors.yaml", "sub/rules.yaml"];
+    assert_eq!(files, expected.map(at));
+    assert!(!format!("{loaded:?}").contains("0123456789"), "a key is not printed");
+}
+
+#[test]
+fn a_value_of_its_own_is_read_with_what_it_includes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    std::fs::write(at("value.yaml"), "a: ${file:more.yaml}\n").unwrap();
+    std::fs::write(at("more.yaml"), "[1, x]\n").unwrap();
+    assert_eq!(read_value(&at("value.yaml")).unwrap(), serde_json::json!({"a": [1, "x"]}));
+    std::fs::write(at("more.yaml"), "[1\n").unwrap();
+    let report = read_value(&at("value.yaml")).unwrap_err().to_string();
+    assert!(report.contains(&format!("--> {}:2:1", at("more.yaml").display())), "{report}");
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub struct Substituted {
     pub text: String,
     /// The first variable of it that is not set and has no default.
     pub unset: Option<String>,
+    /// True if some of it comes from a file.
+    pub from_file: bool,
 }
 
 /// A value as YAML 1.2's core schema types it.
@@ -87,7 +89,7 @@ impl Node {
         self.substituted.as_ref()?.unset.as_deref()
     }
 
-    /// For messages: what was found, never the value of an environment variable.
+    /// For messages: what was found, never the value of an environment variable or a file.
     pub fn found(&self) -> String {
         if let Some(substituted) = &self.substituted {
             return format!("\"{}\"", shortened(&substituted.written));

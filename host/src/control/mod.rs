@@ -188,6 +188,9 @@ impl Control {
             })
             .await?;
         }
+        if let (Component::Bundled(_), Some(key)) = (&next.component, config.as_deref().and_then(config::engine_key)) {
+            return Err(SwapError::FileOnly { stage, key });
+        }
         next.config = config.unwrap_or(next.config);
         let mut committed = self.build_and_commit(vec![(index, next)]).await?;
         let drifted = self.state().stages[index].has_drifted();
@@ -260,9 +263,10 @@ impl Committed {
 }
 
 fn place(change: &Change) -> String {
-    match change.line {
-        Some(line) => format!("{} (line {line})", change.part),
-        None => change.part.clone(),
+    match change.place {
+        // A line of an included file says nothing without the file's name, which is not known here.
+        Some(place) if place.file == 0 => format!("{} (line {})", change.part, place.line),
+        Some(_) | None => change.part.clone(),
     }
 }
 

@@ -58,6 +58,14 @@ pub enum SwapError {
         /// Names and lines.
         what: String,
     },
+    /// A swap replaces a component's configuration; what the engine reads of a stage comes from the file alone.
+    #[error("\"{key}\" of stage \"{stage}\" is changed in the file only: write it there, and reload")]
+    FileOnly {
+        /// The stage.
+        stage: String,
+        /// `limits`, `on_fault` or `keys`.
+        key: &'static str,
+    },
     /// A defect of ours.
     #[error("the change was abandoned: {0}")]
     Abandoned(String),
@@ -79,7 +87,7 @@ impl SwapError {
     /// The step that failed, for labels and exit messages.
     pub fn step(&self) -> &'static str {
         match self {
-            SwapError::UnknownStage { .. } | SwapError::OtherChanges { .. } => "plan",
+            SwapError::UnknownStage { .. } | SwapError::OtherChanges { .. } | SwapError::FileOnly { .. } => "plan",
             SwapError::Abandoned(_) => "abandoned",
             SwapError::Build { step, .. } => step,
         }

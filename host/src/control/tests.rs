@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
+use crate::config::Place;
 use crate::config::model::{Lines, MemoryLimit, OnFault, StageLimits};
 use crate::pipeline::stage::{Fault, FaultKind, Instance};
 
@@ -61,6 +62,7 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
         name: name.to_owned(),
         component: Component::File { path: component.to_owned(), sha256: None },
         config: config.to_owned(),
+        keys: Vec::new(),
         limits: StageLimits {
             memory_bytes_max: Some(0),
             deadline: Duration::ZERO,
@@ -68,7 +70,8 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
             log_lines_per_second: 0,
         },
         on_fault: None,
-        line: 1,
+        place: Place::default(),
+        config_place: Place::default(),
     };
     Config {
         receivers: Vec::new(),
@@ -192,4 +195,21 @@ async fn a_change_ends_although_its_asker_left_and_others_wait_for_it() {
     go.store(true, Ordering::Relaxed);
     let swapped = next.await.expect("ends").expect("swaps");
     assert_eq!((swapped.old.generation, swapped.new.generation), (2, 3));
+}
+
+/// What the engine reads of a stage, and its component does not, is not part of a swap.
+#[tokio::test]
+async fn the_engines_own_keys_cannot_be_swapped() {
+    let (_folder, path) = component();
+    let mut config = config(&path, ["{}", "{}"]);
+    config.stages[0].component = Component::Bundled("redaction".to_owned());
+    let control = control(config);
+    for key in ["keys", "limits", "on_fault"] {
+        let refused =
+            control.swap("a", None, Some(format!("{{\"x\": 1, \"{key}\": {{}}}}"))).await.expect_err("refused");
+        assert!(matches!(&refused, SwapError::FileOnly { key: told, .. } if *told == key), "{refused}");
+        assert_eq!(refused.step(), "plan");
+        control.swap("b", None, Some(format!("{{\"{key}\": {{}}}}"))).await.expect("its component judges its config");
+    }
+    assert_eq!(serving(&control)[0], (1, false));
 }

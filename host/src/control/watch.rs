@@ -1,4 +1,4 @@
-//! `--watch`: notices that the config file, or a component that it names, holds something else now.
+//! `--watch`: notices that the config file, or a file that it includes or names, holds something else now.
 //!
 //! Contents decide, not events: an event (or a tick, where the file system sends none) only has the files read again. So
 //! ConfigMap `..data` links, editors' renames and touches need no cases of their own.
@@ -25,6 +25,8 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// What the watched files hold: a digest each; a file that is not there is not in it.
 pub type Contents = BTreeMap<PathBuf, [u8; 32]>;
+/// What files held when they were loaded; None where that could not be read.
+pub type LoadedContents = BTreeMap<PathBuf, Option<[u8; 32]>>;
 
 /// Watches a set of files.
 #[derive(Debug)]
@@ -38,8 +40,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts watching; what the files hold now is not a change.
-    pub async fn start(files: Vec<PathBuf>) -> Self {
+    /// Starts watching, as [`Self::follow`] does.
+    pub async fn start(files: Vec<PathBuf>, loaded: &LoadedContents) -> Self {
         let (sender, events) = mpsc::channel(1);
         let no_events = sender.clone();
         let on_event = move |event: notify::Result<Event>| {
@@ -53,21 +55,26 @@ impl Watch {
             .inspect_err(|error| tracing::warn!(%error, "no file events here; files are polled"))
             .ok();
         let mut watch = Self { files: Vec::new(), seen: Contents::new(), events, _no_events: no_events, watcher };
-        watch.follow(files).await;
+        watch.follow(files, loaded).await;
         watch
     }
 
-    /// Watches these files from now on. What new ones hold now is not a change.
-    pub async fn follow(&mut self, files: Vec<PathBuf>) {
+    /// Watches these files from now on. A change is what differs from what `loaded` says of a file that was not watched before, or else
+    /// from what such a file holds now.
+    pub async fn follow(&mut self, files: Vec<PathBuf>, loaded: &LoadedContents) {
         let new: Vec<_> = files.iter().filter(|file| !self.files.contains(file)).cloned().collect();
-        for folder in new.iter().flat_map(|file| folders(file)) {
+        // Where there is no folder yet there are no events either: the next reading finds what comes.
+        for folder in new.iter().flat_map(|file| folders(file)).filter(|folder| folder.is_dir()) {
             let Some(watcher) = &mut self.watcher else { break };
             if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
                 tracing::warn!(%error, "no file events for {}; files are polled", folder.display());
                 self.watcher = None;
             }
         }
-        self.seen.extend(contents(new).await);
+        let (known, unknown): (Vec<_>, Vec<_>) = new.into_iter().partition(|file| loaded.contains_key(file));
+        let as_loaded = known.into_iter().filter_map(|file| Some((loaded.get(&file).copied().flatten()?, file)));
+        self.seen.extend(as_loaded.map(|(digest, file)| (file, digest)));
+        self.seen.extend(contents(unknown).await);
         self.seen.retain(|file, _| files.contains(file));
         self.files = files;
     }
@@ -156,7 +163,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, "a").expect("written");
-        let mut watch = Watch::start(vec![file.clone()]).await;
+        let mut watch = Watch::start(vec![file.clone()], &LoadedContents::new()).await;
         std::fs::write(&file, "b").expect("written");
         assert!(changes(&mut watch).await);
         let other = folder.path().join(".config.yaml.swp");
@@ -175,7 +182,7 @@ mod tests {
         }
         std::os::unix::fs::symlink("..v1", at("..data")).expect("linked");
         std::os::unix::fs::symlink("..data/config.yaml", at("config.yaml")).expect("linked");
-        let mut watch = Watch::start(vec![at("config.yaml")]).await;
+        let mut watch = Watch::start(vec![at("config.yaml")], &LoadedContents::new()).await;
         std::os::unix::fs::symlink("..v2", at("..tmp")).expect("linked");
         std::fs::rename(at("..tmp"), at("..data")).expect("renamed");
         assert!(changes(&mut watch).await);
@@ -186,7 +193,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, "a").expect("written");
-        let mut watch = Watch::start(vec![file.clone()]).await;
+        let mut watch = Watch::start(vec![file.clone()], &LoadedContents::new()).await;
         std::fs::write(&file, "a").expect("written");
         assert!(!watch.differs(&contents(watch.files.clone()).await));
         std::fs::remove_file(&file).expect("removed");
@@ -200,7 +207,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, "a").expect("written");
-        let mut watch = Watch::start(vec![file.clone()]).await;
+        let mut watch = Watch::start(vec![file.clone()], &LoadedContents::new()).await;
         watch.watcher = None;
         while watch.events.try_recv().is_ok() {}
         assert!(tokio::time::timeout(SETTLE, watch.events.recv()).await.is_err(), "silent, not closed");
@@ -213,7 +220,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("config.yaml"), "a").expect("written");
-        let mut watch = Watch::start(vec![at("config.yaml")]).await;
+        let mut watch = Watch::start(vec![at("config.yaml")], &LoadedContents::new()).await;
         std::fs::write(at("config.yaml"), "bad").expect("written");
         assert!(changes(&mut watch).await);
         assert!(!watch.differs(&contents(watch.files.clone()).await));
@@ -221,8 +228,26 @@ mod tests {
         assert!(changes(&mut watch).await);
         // A new file is followed from what it holds when it is named.
         std::fs::write(at("mine.wasm"), "1").expect("written");
-        watch.follow(vec![at("config.yaml"), at("mine.wasm")]).await;
+        watch.follow(vec![at("config.yaml"), at("mine.wasm")], &LoadedContents::new()).await;
         std::fs::write(at("mine.wasm"), "2").expect("written");
         assert!(changes(&mut watch).await);
+    }
+    /// What changed between loading and watching, or was not there when it was loaded, is a change.
+    #[tokio::test]
+    async fn a_file_is_followed_from_what_was_loaded() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        for name in ["same", "changed", "new"] {
+            std::fs::write(at(name), name).expect("written");
+        }
+        let loaded = |name: &str, text: Option<&str>| (at(name), text.map(|text| Sha256::digest(text).into()));
+        let loaded = [loaded("same", Some("same")), loaded("changed", Some("other")), loaded("new", None)];
+        for (name, expected) in [("same", false), ("changed", true), ("new", true)] {
+            let mut watch = Watch::start(vec![at(name)], &LoadedContents::from(loaded.clone())).await;
+            assert_eq!(watch.differs(&contents(watch.files.clone()).await), expected, "{name}");
+            if expected {
+                assert!(changes(&mut watch).await);
+            }
+        }
     }
 }

@@ -67,7 +67,9 @@ pub enum Sent {
 pub fn destination(kind: &ExporterKind, writer: Writer) -> Result<Arc<dyn Destination>, SetupError> {
     Ok(match kind {
         ExporterKind::OtlpGrpc(client) => Arc::new(otlp_grpc::OtlpGrpc::new(client)?),
-        ExporterKind::OtlpHttp { client, endpoints } => Arc::new(otlp_http::OtlpHttp::new(client, endpoints)?),
+        ExporterKind::OtlpHttp { client, endpoints, encoding } => {
+            Arc::new(otlp_http::OtlpHttp::new(client, endpoints, *encoding)?)
+        }
         ExporterKind::Debug { verbosity } => Arc::new(debug::Debug::new(*verbosity, writer)),
     })
 }

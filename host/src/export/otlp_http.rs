@@ -1,4 +1,4 @@
-//! OTLP/HTTP client with protobuf bodies.
+//! OTLP/HTTP client with protobuf or JSON bodies.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,12 +13,19 @@ use super::client::{Chunks, HttpClient, SetupError, Version, causes, endpoint, h
 use super::compress::Gzip;
 use super::otlp_grpc::{PEER_TEXT_BYTES_MAX, partial_success};
 use super::{Destination, Sent};
-use crate::config::model::{Client, Compression};
+use crate::config::model::{Client, Compression, Encoding};
+use crate::json::{self, ProtobufError, Root};
 use crate::otlp::{Status, shorten};
 use crate::signal::Signal;
 
+const PROTOBUF: &str = "application/x-protobuf";
+const JSON: &str = "application/json";
+
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 const ERROR_BYTES_MAX: usize = 64 << 10;
+
+/// Largest request that is written as JSON on the I/O thread: about 100 microseconds' work.
+const INLINE_BYTES_MAX: usize = 16 << 10;
 
 /// One peer.
 pub(super) struct OtlpHttp {
@@ -27,12 +34,17 @@ pub(super) struct OtlpHttp {
     uris: [Option<Uri>; Signal::ALL.len()],
     headers: HeaderMap,
     gzip: Option<Gzip>,
+    encoding: Encoding,
     timeout: Duration,
 }
 
 impl OtlpHttp {
     /// `endpoints` are the URLs of single signals, taken as they are.
-    pub(super) fn new(config: &Client, endpoints: &[(Signal, String)]) -> Result<OtlpHttp, SetupError> {
+    pub(super) fn new(
+        config: &Client,
+        endpoints: &[(Signal, String)],
+        encoding: Encoding,
+    ) -> Result<OtlpHttp, SetupError> {
         let uri = |signal: Signal| match endpoints.iter().find(|(of, _)| *of == signal) {
             Some((_, url)) => verbatim(url).map(Some),
             None if config.endpoint.is_empty() => Ok(None),
@@ -42,7 +54,11 @@ impl OtlpHttp {
         let uris = [traces?, metrics?, logs?];
         let gzip = (config.compression == Compression::Gzip).then(Gzip::default);
         let mut headers = headers(config)?;
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        let content_type = match encoding {
+            Encoding::Proto => PROTOBUF,
+            Encoding::Json => JSON,
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         if gzip.is_some() {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -51,6 +67,7 @@ impl OtlpHttp {
             uris,
             headers,
             gzip,
+            encoding,
             timeout: config.timeout,
         })
     }
@@ -59,9 +76,16 @@ impl OtlpHttp {
         let Some(uri) = self.uris[signal as usize].clone() else {
             return Sent::Refused { message: format!("no endpoint is configured for {signal}") };
         };
+        let written = match self.encoding {
+            Encoding::Proto => body.to_vec(),
+            Encoding::Json => match to_json(signal, body).await {
+                Ok(json) => vec![json],
+                Err(error) => return Sent::Refused { message: format!("the request has no JSON: {error}") },
+            },
+        };
         let pieces = match &self.gzip {
-            None => body.to_vec(),
-            Some(gzip) => match gzip.compress(body).await {
+            None => written,
+            Some(gzip) => match gzip.compress(&written).await {
                 Ok(compressed) => vec![compressed],
                 Err(error) => return Sent::Refused { message: error.to_string() },
             },
@@ -71,7 +95,7 @@ impl OtlpHttp {
         *request.uri_mut() = uri;
         *request.headers_mut() = self.headers.clone();
         match self.client.request(request).await {
-            Ok(response) => judge(response).await,
+            Ok(response) => judge(response, signal).await,
             Err(error) => Sent::Retry { after: None, message: causes(&error) },
         }
     }
@@ -99,13 +123,15 @@ fn verbatim(url: &str) -> Result<Uri, SetupError> {
 
 /// Reads an answer in the terms of OTLP (specification, "OTLP/HTTP Response"). Redirects are refusals: telemetry goes where the
 /// configuration says.
-async fn judge(response: Response<Incoming>) -> Sent {
+async fn judge(response: Response<Incoming>, signal: Signal) -> Sent {
     let (parts, body) = response.into_parts();
     if parts.status.is_success() {
         return match read_answer(body, ANSWER_BYTES_MAX).await {
             Ok(answered) => match answered.body {
-                Some(body) if is_protobuf(&parts.headers) => partial_success(&body),
-                Some(_) => Sent::Accepted { warning: None },
+                Some(body) => match protobuf(Root::Response(signal), &parts.headers, body) {
+                    Some(content) => partial_success(&content),
+                    None => Sent::Accepted { warning: None },
+                },
                 None => Sent::Accepted {
                     warning: Some(format!("the peer's answer is larger than {ANSWER_BYTES_MAX} bytes")),
                 },
@@ -116,10 +142,12 @@ async fn judge(response: Response<Incoming>) -> Sent {
     }
     // The body only explains: an unreadable one explains nothing.
     let text = match read_answer(body, ERROR_BYTES_MAX).await {
-        Ok(answered) if is_protobuf(&parts.headers) => {
-            answered.body.and_then(|body| Status::decode(body).ok()).map(|status| status.message)
-        }
-        _ => None,
+        Ok(answered) => answered
+            .body
+            .and_then(|body| protobuf(Root::Status, &parts.headers, body))
+            .and_then(|content| Status::decode(content).ok())
+            .map(|status| status.message),
+        Err(_) => None,
     };
     let text = shorten(text.unwrap_or_default(), PEER_TEXT_BYTES_MAX);
     let message =
@@ -133,8 +161,32 @@ async fn judge(response: Response<Incoming>) -> Sent {
     }
 }
 
-fn is_protobuf(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_none_or(|value| value.as_bytes().starts_with(b"application/x-protobuf"))
+/// An answer's content as protobuf, whatever the peer chose to answer in; None for what is neither of OTLP's encodings. An empty
+/// body is the empty message in both.
+fn protobuf(root: Root, headers: &HeaderMap, body: Bytes) -> Option<Bytes> {
+    let content_type = headers.get(CONTENT_TYPE).map_or(PROTOBUF.as_bytes(), HeaderValue::as_bytes);
+    if body.is_empty() || content_type.starts_with(PROTOBUF.as_bytes()) {
+        Some(body)
+    } else if content_type.starts_with(JSON.as_bytes()) {
+        json::to_protobuf(root, &body).ok().map(Bytes::from)
+    } else {
+        None
+    }
+}
+
+/// One JSON object of the concatenation of `body`.
+async fn to_json(signal: Signal, body: &[Bytes]) -> Result<Bytes, ProtobufError> {
+    let bytes: usize = body.iter().map(Bytes::len).sum();
+    let parts = body.to_vec();
+    let write = move || match parts.as_slice() {
+        [one] => json::to_json(signal, one),
+        parts => json::to_json(signal, &parts.concat()),
+    };
+    if bytes <= INLINE_BYTES_MAX {
+        return write().map(Bytes::from);
+    }
+    // The runtime drops blocking tasks only when it stops.
+    tokio::task::spawn_blocking(write).await.unwrap_or(Err(ProtobufError::Malformed)).map(Bytes::from)
 }
 
 /// `Retry-After` in both its forms (RFC 9110, 10.2.3): seconds, or a date; a date that has passed means now.

@@ -26,6 +26,8 @@ pub struct Metrics {
     receiver_requests: Family<RequestLabels, Counter>,
     pipeline_accepted: Family<PipelineLabels, Counter>,
     pipeline_dropped: Family<DropLabels, Counter>,
+    pipeline_edited: Family<EditLabels, Counter>,
+    pipeline_unjudgeable: Family<PipelineStageLabels, Counter>,
     pipeline_held: Family<PipelineLabels, Gauge>,
     pipeline_handed_over: Family<PipelineLabels, Counter>,
     exporter_handed_over: Family<ExporterLabels, Counter>,
@@ -76,6 +78,21 @@ struct DropLabels {
     rule: String,
     reason: &'static str,
     intended: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EditLabels {
+    pipeline: String,
+    signal: &'static str,
+    stage: String,
+    rule: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PipelineStageLabels {
+    pipeline: String,
+    signal: &'static str,
+    stage: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -195,6 +212,12 @@ impl Metrics {
                 "pipeline_dropped_items",
                 "Items that left the pipeline otherwise than to exporters, by reason",
             ),
+            pipeline_edited: family(r, "pipeline_edited_places", "Places of items that a rule wrote"),
+            pipeline_unjudgeable: family(
+                r,
+                "pipeline_removed_unjudgeable_fields",
+                "Fields removed because the stage could not be shown them: unknown to OTLP, or nested too deep",
+            ),
             pipeline_held: family(r, "pipeline_held_items", "Items inside the pipeline now"),
             pipeline_handed_over: family(r, "pipeline_handed_over_items", "Items given to the exporters"),
             exporter_handed_over: family(r, "exporter_handed_over_items", "Items put into the exporter's queue"),
@@ -279,6 +302,25 @@ impl Metrics {
             rule: rule.to_owned(),
             reason,
             intended: if intended { "true" } else { "false" },
+        })
+    }
+
+    /// Places that a rule of `stage` wrote: values of fields, counted for each row that has them.
+    pub fn edited(&self, pipeline: &str, signal: Signal, stage: &str, rule: &str) -> Counter {
+        self.pipeline_edited.get_or_create_owned(&EditLabels {
+            pipeline: pipeline.to_owned(),
+            signal: signal.as_str(),
+            stage: stage.to_owned(),
+            rule: rule.to_owned(),
+        })
+    }
+
+    /// Fields that were removed for `stage`, since it reads everything and could not be shown them.
+    pub fn unjudgeable(&self, pipeline: &str, signal: Signal, stage: &str) -> Counter {
+        self.pipeline_unjudgeable.get_or_create_owned(&PipelineStageLabels {
+            pipeline: pipeline.to_owned(),
+            signal: signal.as_str(),
+            stage: stage.to_owned(),
         })
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::model::{self, Config};
 use crate::export::Exporter;
 use crate::observe::metrics::Metrics;
+use crate::pipeline::bisect::BISECTING_MAX;
 use crate::pipeline::hand_over::FAILING_VOTES_UNTIL;
 use crate::pipeline::inlet::Inlet;
 use crate::pipeline::merge::Merger;
@@ -23,26 +24,44 @@ pub struct Assembly {
     pub workers: Workers,
 }
 
+/// Why pipelines cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum AssembleError {
+    /// A thread.
+    #[error("a worker thread cannot be started")]
+    Worker(#[source] std::io::Error),
+    /// A pipeline without one of its stages would let everything round it.
+    #[error("pipeline \"{pipeline}\" has a stage \"{stage}\" that was not built")]
+    NoStage {
+        /// The pipeline's name.
+        pipeline: String,
+        /// The stage's name.
+        stage: String,
+    },
+}
+
 /// Builds the pipelines of `config`: inlets, steps, exporters. The stages serve their first generations already.
 ///
 /// # Errors
-/// If a worker thread cannot be started.
+/// See [`AssembleError`]; nothing is left running then.
 pub fn assemble(
     config: &Config,
     stages: &Arc<Stages>,
     exporters: &[Arc<Exporter>],
     workers: usize,
     metrics: &Arc<Metrics>,
-) -> std::io::Result<Assembly> {
-    let workers = Workers::start(workers, stages, metrics)?;
+) -> Result<Assembly, AssembleError> {
+    let steps = config.pipelines.iter().map(|pipeline| steps(pipeline, stages)).collect::<Result<Vec<_>, _>>()?;
+    let workers = Workers::start(workers, stages, metrics).map_err(AssembleError::Worker)?;
     let pipelines: Vec<_> = config
         .pipelines
         .iter()
-        .map(|pipeline| {
+        .zip(steps)
+        .map(|(pipeline, steps)| {
             Arc::new(Pipeline {
                 name: pipeline.name.clone(),
                 signal: pipeline.signal,
-                steps: steps(&pipeline.steps, stages),
+                steps,
                 exporters: exporters
                     .iter()
                     .filter(|e| pipeline.exporters.iter().any(|n| n == e.name()))
@@ -53,6 +72,7 @@ pub fn assemble(
                 metrics: metrics.pipeline(&pipeline.name, pipeline.signal),
                 all_metrics: Arc::clone(metrics),
                 failing_votes_until: FAILING_VOTES_UNTIL,
+                bisecting_max: BISECTING_MAX,
                 open_parts: 0.into(),
             })
         })
@@ -71,13 +91,14 @@ pub fn assemble(
 }
 
 /// Neighbouring stages become one step: one index, one splice.
-fn steps(configured: &[model::Step], stages: &Stages) -> Vec<Step> {
+fn steps(pipeline: &model::Pipeline, stages: &Stages) -> Result<Vec<Step>, AssembleError> {
     let mut steps = Vec::new();
-    for step in configured {
+    for step in &pipeline.steps {
         match step {
             model::Step::Merge(keys) => steps.push(Step::Merge(Merger::new(Arc::clone(keys)))),
             model::Step::Guest(name) => {
-                let Some(index) = stages.position(name) else { continue };
+                let missing = || AssembleError::NoStage { pipeline: pipeline.name.clone(), stage: name.clone() };
+                let index = stages.position(name).ok_or_else(missing)?;
                 match steps.last_mut() {
                     Some(Step::Guests(neighbours)) => neighbours.push(index),
                     _ => steps.push(Step::Guests(vec![index])),
@@ -85,5 +106,5 @@ fn steps(configured: &[model::Step], stages: &Stages) -> Vec<Step> {
             }
         }
     }
-    steps
+    Ok(steps)
 }

@@ -1,32 +1,28 @@
-//! Judging: a batch is indexed once, shown to each stage in slices, and spliced once.
+//! Judging: what becomes of the requests that a worker shows to the stages of a step.
 //!
-//! What stages say is only gathered while they run (`Judged`). It is counted and takes effect when all of them are through, so a
-//! failure anywhere, a defect of our own included, leaves the requests as they were.
+//! They are judged together ([`super::trial`]); if that fails, each alone, so that one does not cost the others theirs; and a request
+//! that fails alone for what is in it, without the records that do ([`super::bisect`]). Whatever happens, nothing goes on that a stage did not
+//! judge, unless that stage's `on_fault` passes it.
 //!
 //! A request that is not valid protobuf is refused for good, as the Collector does, and whatever a stage's `on_fault` says: to judge
 //! its unreadable items as if they had no fields would be wrong, to pass them on would be somebody else's error. Where nobody looks,
 //! in fields that no stage reads, it is not noticed and goes on as it came.
 
-use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use crate::ack::Outcome;
-use crate::batch::{Batch, Drops, EditError, Edits, Malformed, Segment};
-use crate::config::model::OnFault;
+use crate::ack::{Ack, Outcome};
+use crate::batch::Segment;
 use crate::observe::metrics::Metrics;
-use crate::pipeline::seat::Seat;
-use crate::pipeline::stage::{Effects, Fault, FaultKind, Generation};
-use crate::pipeline::stages::{Snapshot, Stages};
+use crate::pipeline::bisect::Poison;
+use crate::pipeline::late::LATE_MAX;
+use crate::pipeline::seat::{Cause, Failed, Seat};
+use crate::pipeline::stage::Generation;
+use crate::pipeline::stages::Stages;
+use crate::pipeline::trial::{Judged, Rejection, Trial, Unjudged};
 use crate::pipeline::{Part, Pipeline, retry};
-use crate::signal::Signal;
 
-/// A guest call sees at most this much; larger batches are shown in slices.
-const SLICE_ROWS_MAX: u32 = 2048;
-const SLICE_BYTES_MAX: u32 = 1 << 20;
 /// What a sender is told to wait after a stage could not judge its request.
 const RETRY_AFTER_FAULT: Duration = Duration::from_secs(1);
 /// After a fault on several requests each is judged alone, as many as there is time for: a guest that faults always, at its
@@ -40,38 +36,6 @@ pub struct Bench {
     seats: Vec<Option<Seat>>,
 }
 
-/// What stages made of some requests.
-struct Judged {
-    snapshot: Arc<Snapshot>,
-    /// Items of each request before the stages.
-    accounts: Vec<u64>,
-    /// What is left of each request.
-    segments: Vec<Segment>,
-    /// By stage index: rule, items.
-    drops: Vec<(usize, u16, u64)>,
-    /// By stage index: items that went on although it faulted.
-    passed: Vec<(usize, u64)>,
-}
-
-/// Why requests were not judged. `account` is how many items they have, where that is known.
-#[derive(Debug)]
-enum Unjudged {
-    Malformed(Malformed),
-    /// By a stage that must not be passed.
-    Rejected {
-        stage: String,
-        account: u64,
-    },
-    /// A stage came across something that is not valid protobuf.
-    Unreadable {
-        stage: String,
-        account: u64,
-        message: String,
-    },
-    /// A defect of ours.
-    Panicked,
-}
-
 impl Bench {
     /// No instances yet: they are taken from the generations when first needed.
     pub fn new(stages: Arc<Stages>, metrics: Arc<Metrics>) -> Self {
@@ -80,15 +44,21 @@ impl Bench {
 
     /// Judges parts by the given stages; what is left of them comes back, the rest is settled. `enters` is true for the
     /// pipeline's first step, where items are counted for the first time.
-    pub fn judge(&mut self, pipeline: &Pipeline, enters: bool, stages: &[usize], parts: Vec<Part>) -> Vec<Part> {
+    pub fn judge(&mut self, pipeline: &Pipeline, enters: bool, stages: &[usize], mut parts: Vec<Part>) -> Vec<Part> {
+        let trial = Trial { pipeline, enters, stages, snapshot: self.stages.snapshot() };
         let bodies = parts.iter().map(|part| part.body.clone()).collect();
-        match self.contained(pipeline.signal, stages, bodies) {
-            Ok(judged) => self.settle(pipeline, enters, judged, parts),
-            Err(unjudged) if parts.len() > 1 => self.judge_each(pipeline, enters, stages, parts, &unjudged),
-            Err(unjudged) => {
-                give_up(pipeline, enters, parts, &unjudged);
-                Vec::new()
-            }
+        match self.contained(&trial, bodies, None) {
+            Ok(judged) => self.settle(&trial, judged, parts),
+            Err(unjudged) => match parts.pop() {
+                Some(part) if parts.is_empty() => {
+                    let mut time_left = pipeline.bisecting_max;
+                    self.judge_rest(&trial, part, unjudged, &mut time_left)
+                }
+                last => {
+                    parts.extend(last);
+                    self.judge_each(&trial, parts, &unjudged)
+                }
+            },
         }
     }
 
@@ -105,19 +75,16 @@ impl Bench {
     }
 
     /// One request must not cost the others theirs.
-    fn judge_each(
-        &mut self,
-        pipeline: &Pipeline,
-        enters: bool,
-        stages: &[usize],
-        parts: Vec<Part>,
-        unjudged: &Unjudged,
-    ) -> Vec<Part> {
+    fn judge_each(&mut self, trial: &Trial<'_>, parts: Vec<Part>, unjudged: &Unjudged) -> Vec<Part> {
         let until = Instant::now() + ALONE_MAX;
+        let mut time_left = trial.pipeline.bisecting_max;
         let mut left = Vec::with_capacity(parts.len());
         let mut parts = parts.into_iter();
         for part in parts.by_ref() {
-            left.extend(self.judge(pipeline, enters, stages, vec![part]));
+            left.extend(match self.contained(trial, vec![part.body.clone()], None) {
+                Ok(judged) => self.settle(trial, judged, vec![part]),
+                Err(unjudged) => self.judge_rest(trial, part, unjudged, &mut time_left),
+            });
             if Instant::now() > until {
                 break;
             }
@@ -125,74 +92,74 @@ impl Bench {
         let rest: Vec<_> = parts.collect();
         if !rest.is_empty() {
             let busy = retry(RETRY_AFTER_FAULT, "requests beside it could not be judged, and this one not in time");
-            pipeline.refuse(rest, unjudged.stage(), "fault", &busy);
+            trial.pipeline.refuse(rest, unjudged.stage(), "fault", &busy);
         }
         left
     }
 
-    /// Judges; a panic on the way costs the instances, not the thread.
-    fn contained(&mut self, signal: Signal, stages: &[usize], bodies: Vec<Bytes>) -> Result<Judged, Unjudged> {
-        let judged = catch_unwind(AssertUnwindSafe(|| self.run(signal, stages, bodies)));
-        judged.unwrap_or_else(|_panic| {
-            self.seats.clear();
-            Err(Unjudged::Panicked)
-        })
-    }
-
-    /// Each stage in turn sees what the stages before it left. All of them are of one snapshot.
-    fn run(&mut self, signal: Signal, stages: &[usize], bodies: Vec<Bytes>) -> Result<Judged, Unjudged> {
-        let requests = bodies.len();
-        let mut batch = Batch::index(signal, bodies).map_err(Unjudged::Malformed)?;
-        let accounts: Vec<u64> = (0..requests).map(|number| batch.account_of(batch.items_of(number))).collect();
-        let snapshot = self.stages.snapshot();
-        let (mut drops, mut passed) = (Vec::new(), Vec::new());
-        for &index in stages {
-            let Some(generation) = snapshot.get(index) else { continue };
-            let mut effects = Vec::new();
-            for slice in batch.slices(SLICE_ROWS_MAX, SLICE_BYTES_MAX) {
-                let (same, result) = self.call(index, generation, batch, slice.clone());
-                batch = same;
-                match (result, generation.on_fault()) {
-                    (Ok(wanted), _) => effects.push((slice, wanted)),
-                    (Err(Fault { kind: FaultKind::Malformed, message }), _) => {
-                        let (stage, account) = (generation.stage().to_owned(), accounts.iter().sum());
-                        return Err(Unjudged::Unreadable { stage, account, message });
+    /// What is left of a request that cannot be judged as it is.
+    fn judge_rest(
+        &mut self,
+        trial: &Trial<'_>,
+        mut part: Part,
+        unjudged: Unjudged,
+        time_left: &mut Duration,
+    ) -> Vec<Part> {
+        match unjudged {
+            Unjudged::Rejected(rejection) if rejection.cause == Cause::Content => {
+                match self.isolate(trial, &part.body, rejection, time_left) {
+                    Ok((judged, poison)) => {
+                        let account = judged.accounts.iter().sum();
+                        self.count(trial, &judged, std::slice::from_ref(&part));
+                        part.ack = reject(trial.pipeline, part.ack, account, &poison);
+                        go_on(trial.pipeline, judged.segments, vec![part])
                     }
-                    (Err(_), OnFault::Pass) => passed.push((index, batch.account_of(slice))),
-                    (Err(_), OnFault::Reject) => {
-                        let account = accounts.iter().sum();
-                        return Err(Unjudged::Rejected { stage: generation.stage().to_owned(), account });
-                    }
+                    Err(unjudged) => give_up(trial, part, &unjudged),
                 }
             }
-            let count = |rule, account| drops.push((index, rule, account));
-            batch = apply(batch, effects, count).map_err(|_error| Unjudged::Panicked)?;
+            Unjudged::Rejected(rejection)
+                if rejection.cause == Cause::Late && self.is_late_always(trial, &part, &rejection) =>
+            {
+                enter(trial, &mut part, rejection.account);
+                let message = format!("stage {:?} could not judge them in time, {LATE_MAX} times", rejection.stage);
+                let rejected = Outcome::Partial { rejected: rejection.account, message };
+                trial.pipeline.refuse(vec![part], &rejection.stage, "poison", &rejected);
+                Vec::new()
+            }
+            unjudged => give_up(trial, part, &unjudged),
         }
-        let segments = batch.into_segments().map_err(|_error| Unjudged::Panicked)?;
-        Ok(Judged { snapshot, accounts, segments, drops, passed })
     }
 
-    fn call(
-        &mut self,
-        index: usize,
-        generation: &Arc<dyn Generation>,
-        batch: Batch,
-        rows: Range<u32>,
-    ) -> (Batch, Result<Effects, Fault>) {
-        let (batch, result) = self.seat(index, generation).call(batch, rows);
-        // What is malformed is the sender's doing, and it is told.
-        if let Err(fault) = &result
-            && fault.kind != FaultKind::Malformed
-            && let Some(left_out) = self.stages.fault_line(index)
-        {
-            let (stage, number) = (generation.stage(), generation.number());
-            tracing::warn!(stage, generation = number, %fault, left_out, "a guest call failed");
+    /// Whether this content made this generation late too often, which judges others.
+    fn is_late_always(&self, trial: &Trial<'_>, part: &Part, rejection: &Rejection) -> bool {
+        let number = trial.snapshot.get(rejection.index).map_or(0, |generation| generation.number());
+        let times = self.stages.note_late(rejection.index, number, &part.body);
+        times >= LATE_MAX && self.has_judged(trial, rejection.index)
+    }
+
+    /// Whether the stage's serving generation judged anything of this signal here, so that it can.
+    pub(super) fn has_judged(&self, trial: &Trial<'_>, index: usize) -> bool {
+        let seat = self.seats.get(index).and_then(Option::as_ref);
+        let (Some(seat), Some(generation)) = (seat, trial.snapshot.get(index)) else { return false };
+        seat.is_of(generation) && seat.has_judged(trial.pipeline.signal)
+    }
+
+    /// Has the next calls made on instances that judged nothing before.
+    pub(super) fn renew_instances(&mut self, trial: &Trial<'_>) {
+        for &index in trial.stages {
+            if let Some(Some(seat)) = self.seats.get_mut(index) {
+                seat.renew();
+            }
         }
-        (batch, result)
+    }
+
+    /// After a panic: in whatever state they are, they are not called again.
+    pub(super) fn forget_instances(&mut self) {
+        self.seats.clear();
     }
 
     /// The stage's seat, with an instance of this generation or none.
-    fn seat(&mut self, index: usize, generation: &Arc<dyn Generation>) -> &mut Seat {
+    pub(super) fn seat(&mut self, index: usize, generation: &Arc<dyn Generation>) -> &mut Seat {
         if self.seats.len() <= index {
             self.seats.resize_with(index + 1, || None);
         }
@@ -204,82 +171,96 @@ impl Bench {
         seat.get_or_insert_with(|| Seat::new(Arc::clone(generation), metrics))
     }
 
+    /// A line on a fault, unless there was one just before.
+    pub(super) fn log(&self, index: usize, generation: &dyn Generation, failed: &Failed) {
+        // What is malformed is the sender's doing, and it is told.
+        if failed.cause != Cause::Malformed
+            && let Some(left_out) = self.stages.fault_line(index)
+        {
+            let (stage, number, fault) = (generation.stage(), generation.number(), &failed.fault);
+            tracing::warn!(stage, generation = number, %fault, left_out, "a guest call failed");
+        }
+    }
+
     /// Counts what was judged; a part of which nothing is left is settled.
-    fn settle(&mut self, pipeline: &Pipeline, enters: bool, judged: Judged, parts: Vec<Part>) -> Vec<Part> {
-        if enters {
+    fn settle(&mut self, trial: &Trial<'_>, judged: Judged, parts: Vec<Part>) -> Vec<Part> {
+        self.count(trial, &judged, &parts);
+        go_on(trial.pipeline, judged.segments, parts)
+    }
+
+    fn count(&mut self, trial: &Trial<'_>, judged: &Judged, parts: &[Part]) {
+        let pipeline = trial.pipeline;
+        if trial.enters {
             for (part, &account) in parts.iter().zip(&judged.accounts) {
                 part.request.count(account);
             }
             pipeline.entered(judged.accounts.iter().sum());
         }
-        for (index, rule, account) in judged.drops {
-            if let Some(generation) = judged.snapshot.get(index) {
-                self.seat(index, generation).count_drop(pipeline, rule, account);
+        for tally in &judged.tallies {
+            if let Some(generation) = trial.snapshot.get(tally.index) {
+                self.seat(tally.index, generation).count(pipeline, tally);
             }
-            pipeline.left(account);
+            pipeline.left(tally.dropped.iter().map(|(_, account)| account).sum());
         }
-        for (index, account) in judged.passed {
-            if let Some(generation) = judged.snapshot.get(index) {
-                self.seat(index, generation).count_passed(account);
-            }
-        }
-        let mut left = Vec::with_capacity(parts.len());
-        for (mut part, segment) in parts.into_iter().zip(judged.segments) {
-            if segment.bytes.is_empty() {
-                pipeline.closed(1);
-                part.ack.settle(Outcome::ACCEPTED);
-            } else {
-                part.replace_body(segment.bytes, segment.account);
-                left.push(part);
-            }
-        }
-        left
     }
 }
 
-impl Unjudged {
-    /// The `stage` of their account.
-    fn stage(&self) -> &str {
-        match self {
-            Unjudged::Rejected { stage, .. } | Unjudged::Unreadable { stage, .. } => stage,
-            Unjudged::Malformed(_) | Unjudged::Panicked => "workers",
+/// What is left of parts goes on; those of which nothing is left are settled.
+fn go_on(pipeline: &Pipeline, segments: Vec<Segment>, parts: Vec<Part>) -> Vec<Part> {
+    let mut left = Vec::with_capacity(parts.len());
+    for (mut part, segment) in parts.into_iter().zip(segments) {
+        if segment.bytes.is_empty() {
+            pipeline.closed(1);
+            part.ack.settle(Outcome::ACCEPTED);
+        } else {
+            part.replace_body(segment.bytes, segment.account);
+            left.push(part);
         }
     }
+    left
+}
+
+/// Rejects the records of a request that cannot be judged; what comes back stands for the others. The request has `account` items.
+fn reject(pipeline: &Pipeline, ack: Ack, account: u64, poison: &[Poison]) -> Ack {
+    if poison.is_empty() {
+        return ack;
+    }
+    let mut by_stage = BTreeMap::<&str, u64>::new();
+    for Poison { stage, account, .. } in poison {
+        *by_stage.entry(stage).or_default() += account;
+    }
+    for (stage, &account) in &by_stage {
+        pipeline.all_metrics.dropped(&pipeline.name, pipeline.signal, stage, "", "poison", false).inc_by(account);
+        pipeline.left(account);
+    }
+    let items = pipeline.signal.items();
+    let said = by_stage.iter().map(|(stage, account)| format!("stage {stage:?} cannot judge {account} of the {items}"));
+    let rejected = by_stage.values().sum();
+    ack.reject_some(rejected, account - rejected, said.collect::<Vec<_>>().join("; "))
 }
 
 /// Settles a request that cannot be judged even alone.
-fn give_up(pipeline: &Pipeline, enters: bool, mut parts: Vec<Part>, unjudged: &Unjudged) {
+fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> {
     let (reason, outcome) = match unjudged {
         Unjudged::Malformed(malformed) => ("malformed", Outcome::Refused { message: malformed.to_string() }),
         Unjudged::Unreadable { message, .. } => ("malformed", Outcome::Refused { message: message.clone() }),
-        Unjudged::Rejected { stage, .. } => {
+        Unjudged::Rejected(Rejection { stage, .. }) => {
             ("fault", retry(RETRY_AFTER_FAULT, format!("stage \"{stage}\" could not judge the request")))
         }
-        Unjudged::Panicked => ("internal_error", retry(RETRY_AFTER_FAULT, "an internal error; the engine goes on")),
+        Unjudged::Defect => ("internal_error", retry(RETRY_AFTER_FAULT, "an internal error; the engine goes on")),
     };
-    if let (Unjudged::Rejected { account, .. } | Unjudged::Unreadable { account, .. }, true) = (unjudged, enters) {
-        for part in &mut parts {
-            part.account = *account;
-            part.request.count(*account);
-            pipeline.entered(*account);
-        }
+    if let Some(account) = unjudged.account() {
+        enter(trial, &mut part, account);
     }
-    pipeline.refuse(parts, unjudged.stage(), reason, &outcome);
+    trial.pipeline.refuse(vec![part], unjudged.stage(), reason, &outcome);
+    Vec::new()
 }
 
-/// Effects hold only after all slices were judged: row numbers change when they are applied.
-fn apply(
-    mut batch: Batch,
-    effects: Vec<(Range<u32>, Effects)>,
-    mut count: impl FnMut(u16, u64),
-) -> Result<Batch, EditError> {
-    let mut drops = Drops::new(&batch);
-    for (slice, effects) in effects {
-        let slice = batch.slice(slice);
-        for wanted in effects.drops {
-            count(wanted.rule, drops.add(&batch, &slice, &wanted.rows));
-        }
+/// Counts the items of a request that goes no further than this step, if it is the first.
+fn enter(trial: &Trial<'_>, part: &mut Part, account: u64) {
+    if trial.enters {
+        part.account = account;
+        part.request.count(account);
+        trial.pipeline.entered(account);
     }
-    batch.apply(drops, Edits::default())?;
-    Ok(batch)
 }

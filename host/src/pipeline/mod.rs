@@ -20,17 +20,20 @@ use crate::pipeline::worker::{Job, Way};
 use crate::signal::Signal;
 
 pub mod assemble;
+mod bisect;
 pub mod hand_over;
 pub mod inlet;
 pub mod intake;
 pub mod judge;
+mod late;
 pub mod merge;
-pub mod seat;
+mod seat;
 mod split;
 pub mod stage;
 pub mod stages;
 #[cfg(test)]
 mod tests;
+mod trial;
 pub mod worker;
 
 /// What a sender is told to wait when a queue was full (OTLP specification, "OTLP/gRPC Throttling").
@@ -49,6 +52,8 @@ pub struct Pipeline {
     all_metrics: Arc<Metrics>,
     /// An exporter that fails for longer no longer holds up the others.
     failing_votes_until: Duration,
+    /// For the bisections of one batch.
+    bisecting_max: Duration,
     /// Parts inside: they came in, and were neither handed over nor answered.
     open_parts: AtomicUsize,
 }

@@ -1,4 +1,4 @@
-//! A stage's place on one worker: the instance that sits there, and what is counted of it.
+//! A stage's place on one worker: the instance that sits there, what is counted of it, and what a failure of it means.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,6 +8,8 @@ use crate::batch::Batch;
 use crate::observe::metrics::{Counter, Metrics, StageMetrics};
 use crate::pipeline::Pipeline;
 use crate::pipeline::stage::{Effects, Fault, FaultKind, Generation, Instance};
+use crate::pipeline::trial::Tally;
+use crate::signal::Signal;
 
 /// A stage's instance on one worker. Dropped with the generation, or after it was replaced.
 pub(super) struct Seat {
@@ -16,15 +18,54 @@ pub(super) struct Seat {
     instance: Option<Box<dyn Instance>>,
     memory_bytes: i64,
     metrics: StageMetrics,
-    /// By pipeline name and rule: a worker meets few pipelines.
-    drops: Vec<(String, Vec<Counter>)>,
+    /// Signals of which this generation judged anything here.
+    judged: [bool; Signal::ALL.len()],
+    /// Of each rule.
+    drops: ByPipeline,
+    /// Of each rule, once one edited.
+    edits: ByPipeline,
+    /// One counter, once it is needed.
+    unjudgeable: ByPipeline,
 }
+
+/// A stage did not judge what it was shown.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub fault: Fault,
+    pub cause: Cause,
+}
+
+/// What a failure says of what the stage was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// It is not valid protobuf where the stage reads it.
+    Malformed,
+    /// Some of it may be what the guest cannot take.
+    Content,
+    /// It took too long; what of it did is not known.
+    Late,
+    /// Nothing: the stage cannot judge anything now.
+    Unavailable,
+}
+
+/// Counters by pipeline name: a worker meets few pipelines.
+#[derive(Default)]
+struct ByPipeline(Vec<(String, Vec<Counter>)>);
 
 impl Seat {
     /// Empty: an instance is taken from the generation when first needed.
     pub(super) fn new(generation: Arc<dyn Generation>, metrics: &Metrics) -> Self {
         let metrics = metrics.stage(generation.stage());
-        Self { generation, instance: None, memory_bytes: 0, metrics, drops: Vec::new() }
+        Self {
+            generation,
+            instance: None,
+            memory_bytes: 0,
+            metrics,
+            judged: [false; _],
+            drops: ByPipeline::default(),
+            edits: ByPipeline::default(),
+            unjudgeable: ByPipeline::default(),
+        }
     }
 
     /// Whether what sits here is of this very generation.
@@ -33,12 +74,12 @@ impl Seat {
     }
 
     /// One guest call. After a fault the instance is gone, and the next call takes another one.
-    pub(super) fn call(&mut self, batch: Batch, rows: Range<u32>) -> (Batch, Result<Effects, Fault>) {
+    pub(super) fn call(&mut self, batch: Batch, rows: Range<u32>) -> (Batch, Result<Effects, Failed>) {
         let mut instance = match self.instance.take().map_or_else(|| self.generation.instance(), Ok) {
             Ok(instance) => instance,
             Err(fault) => {
                 self.metrics.fault(fault.kind.as_str());
-                return (batch, Err(fault));
+                return (batch, Err(Failed { fault, cause: Cause::Unavailable }));
             }
         };
         let started = Instant::now();
@@ -62,29 +103,51 @@ impl Seat {
                 }
             }
         }
-        (batch, result)
+        (batch, result.map_err(Failed::in_call))
     }
 
-    /// Items that a rule of this generation dropped.
-    pub(super) fn count_drop(&mut self, pipeline: &Pipeline, rule: u16, account: u64) {
-        let known = self.drops.iter().position(|(name, _)| *name == pipeline.name);
-        let place = known.unwrap_or_else(|| {
-            let generation = &self.generation;
-            let counter = |rule: &String| {
-                let metrics = &pipeline.all_metrics;
-                metrics.dropped(&pipeline.name, pipeline.signal, generation.stage(), rule, "rule", true)
-            };
-            self.drops.push((pipeline.name.clone(), generation.rules().iter().map(counter).collect()));
-            self.drops.len() - 1
-        });
-        if let Some(counter) = self.drops.get(place).and_then(|(_, rules)| rules.get(usize::from(rule))) {
-            counter.inc_by(account);
+    /// What the last calls returned was not to be had: a fault of theirs, though they ended well.
+    pub(super) fn discredit(&mut self, fault: Fault) -> Failed {
+        self.metrics.fault(fault.kind.as_str());
+        self.renew();
+        Failed::in_call(fault)
+    }
+
+    /// The next call takes another instance.
+    pub(super) fn renew(&mut self) {
+        self.instance = None;
+        self.set_memory(0);
+    }
+
+    /// This generation judged items of this signal.
+    pub(super) fn note_judged(&mut self, signal: Signal) {
+        if let Some(judged) = self.judged.get_mut(signal as usize) {
+            *judged = true;
         }
     }
 
-    /// Items that went on although this generation faulted on them.
-    pub(super) fn count_passed(&self, account: u64) {
-        self.metrics.passed_unjudged.inc_by(account);
+    /// Whether this generation judged any items of this signal here.
+    pub(super) fn has_judged(&self, signal: Signal) -> bool {
+        self.judged.get(signal as usize).copied().unwrap_or_default()
+    }
+
+    /// Counts what this generation did to batches of a pipeline.
+    pub(super) fn count(&mut self, pipeline: &Pipeline, tally: &Tally) {
+        let (stage, rules) = (self.generation.stage(), self.generation.rules());
+        let (metrics, name, signal) = (&pipeline.all_metrics, &pipeline.name, pipeline.signal);
+        if !tally.dropped.is_empty() {
+            let counter = |rule: &String| metrics.dropped(name, signal, stage, rule, "rule", true);
+            self.drops.of(name, || rules.iter().map(counter).collect()).count(&tally.dropped);
+        }
+        if !tally.edited.is_empty() {
+            let counter = |rule: &String| metrics.edited(name, signal, stage, rule);
+            self.edits.of(name, || rules.iter().map(counter).collect()).count(&tally.edited);
+        }
+        if tally.unjudgeable > 0 {
+            let counter = || vec![metrics.unjudgeable(name, signal, stage)];
+            self.unjudgeable.of(name, counter).count(&[(0, tally.unjudgeable)]);
+        }
+        self.metrics.passed_unjudged.inc_by(tally.passed);
     }
 
     fn set_memory(&mut self, bytes: u64) {
@@ -97,5 +160,47 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.set_memory(0);
+    }
+}
+
+impl Failed {
+    /// A fault in a call, or of what it returned.
+    fn in_call(fault: Fault) -> Failed {
+        let cause = match fault.kind {
+            FaultKind::Malformed => Cause::Malformed,
+            FaultKind::Deadline => Cause::Late,
+            FaultKind::ProcessMemory => Cause::Unavailable,
+            FaultKind::Trap
+            | FaultKind::Memory
+            | FaultKind::HostCallBudget
+            | FaultKind::BadOutput
+            | FaultKind::ReturnedError => Cause::Content,
+        };
+        Failed { fault, cause }
+    }
+}
+
+impl ByPipeline {
+    /// The counters of a pipeline, made when they are first needed.
+    fn of(&mut self, pipeline: &str, counters: impl FnOnce() -> Vec<Counter>) -> Counters<'_> {
+        let known = self.0.iter().position(|(name, _)| name == pipeline);
+        let place = known.unwrap_or_else(|| {
+            self.0.push((pipeline.to_owned(), counters()));
+            self.0.len() - 1
+        });
+        Counters(self.0.get(place).map_or(&[], |(_, counters)| counters))
+    }
+}
+
+/// One for each rule.
+struct Counters<'a>(&'a [Counter]);
+
+impl Counters<'_> {
+    fn count(&self, by_rule: &[(u16, u64)]) {
+        for &(rule, count) in by_rule {
+            if let Some(counter) = self.0.get(usize::from(rule)) {
+                counter.inc_by(count);
+            }
+        }
     }
 }

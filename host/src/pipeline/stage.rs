@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::batch::{Batch, RowSet};
+use crate::batch::{Batch, Edits, RowSet};
 use crate::config::model::OnFault;
 
 /// One configured component, ready to judge. Replaced as a whole by a newer generation; never changed.
@@ -19,6 +19,9 @@ pub trait Generation: Send + Sync + fmt::Debug {
     /// Names that drops are accounted to, opened while configuring, in order.
     fn rules(&self) -> &[String];
     /// An instance for one worker thread: one that was prepared before the commit, else a new one.
+    ///
+    /// An error says that the stage cannot judge anything now, for whatever reason and whatever it would be shown: with
+    /// [`OnFault::Reject`] requests are told to retry then, and none of their records is blamed.
     fn instance(&self) -> Result<Box<dyn Instance>, Fault>;
 }
 
@@ -40,6 +43,12 @@ pub trait Instance: Send {
 pub struct Effects {
     /// In call order; the first rule that drops a row is accounted for it.
     pub drops: Vec<RuleDrop>,
+    /// What it changes. A drop beats edits.
+    pub edits: Edits,
+    /// Index into [`Generation::rules`] and places that were edited for it, in call order.
+    pub edited: Vec<(u16, u64)>,
+    /// Removals among the edits of what nobody could judge: nested too deep, or in fields that this version of OTLP does not have.
+    pub unjudgeable: u64,
 }
 
 /// Rows to drop, and why.
@@ -70,6 +79,8 @@ pub enum FaultKind {
     Deadline,
     /// The guest asked for more memory than it may have.
     Memory,
+    /// Not the guest's doing: the process budget had no memory left for it.
+    ProcessMemory,
     /// The guest made too many host calls, or moved too many bytes in them.
     HostCallBudget,
     /// The guest answered something that cannot be right.
@@ -82,10 +93,11 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every class.
-    pub const ALL: [FaultKind; 7] = [
+    pub const ALL: [FaultKind; 8] = [
         FaultKind::Trap,
         FaultKind::Deadline,
         FaultKind::Memory,
+        FaultKind::ProcessMemory,
         FaultKind::HostCallBudget,
         FaultKind::BadOutput,
         FaultKind::ReturnedError,
@@ -98,6 +110,7 @@ impl FaultKind {
             FaultKind::Trap => "trap",
             FaultKind::Deadline => "deadline",
             FaultKind::Memory => "memory",
+            FaultKind::ProcessMemory => "process_memory",
             FaultKind::HostCallBudget => "host_call_budget",
             FaultKind::BadOutput => "bad_output",
             FaultKind::ReturnedError => "returned_error",

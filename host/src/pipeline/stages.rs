@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::Sender;
 
 use crate::observe::throttle::Throttle;
+use crate::pipeline::late::LateContents;
 use crate::pipeline::stage::Generation;
 
 /// Between two log lines on faults of a stage.
@@ -19,6 +20,8 @@ pub struct Stages {
     workers: Mutex<Vec<Sender<()>>>,
     /// Of each stage: a guest that faults at every call must not flood the log.
     fault_lines: Vec<Throttle>,
+    /// Of all stages: a request that is sent again may come to another worker.
+    late: LateContents,
 }
 
 /// Serving generations, by stage index.
@@ -28,7 +31,8 @@ impl Stages {
     /// Serves these first generations.
     pub fn new(first: Snapshot) -> Arc<Self> {
         let fault_lines = first.iter().map(|_| Throttle::new(FAULT_LOG_INTERVAL)).collect();
-        Arc::new(Self { serving: ArcSwap::from_pointee(first), workers: Mutex::default(), fault_lines })
+        let (serving, late) = (ArcSwap::from_pointee(first), LateContents::default());
+        Arc::new(Self { serving, workers: Mutex::default(), fault_lines, late })
     }
 
     /// What serves now.
@@ -60,6 +64,11 @@ impl Stages {
     /// Whether a fault of this stage is to be logged now, and how many were not since the last line.
     pub fn fault_line(&self, index: usize) -> Option<u64> {
         self.fault_lines.get(index)?.admit()
+    }
+
+    /// Counts that this generation of a stage did not judge a request in time; how often this content was late, this time included.
+    pub(super) fn note_late(&self, index: usize, generation: u64, body: &[u8]) -> u32 {
+        self.late.note(index, generation, body)
     }
 
     /// Has a worker woken at each commit.

@@ -6,6 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
 
+use crate::json::JsonError;
 use crate::memory::{Budget, Charge};
 
 /// Frames of at least this size are kept as they came instead of being copied. A smaller one may be a slice of a read
@@ -35,6 +36,9 @@ pub(super) enum ReadError {
     /// The compressed data cannot be inflated.
     #[error("the gzip data is corrupt or cut short")]
     Corrupt,
+    /// The body is not OTLP/JSON.
+    #[error(transparent)]
+    Json(JsonError),
     /// The peer went away, or took too long.
     #[error("the request's body did not arrive in time or the peer hung up")]
     Interrupted,

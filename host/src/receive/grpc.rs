@@ -144,7 +144,7 @@ fn unread(error: &ReadError) -> Response<Reply> {
         ReadError::OverBudget => return overload(Some(OVER_BUDGET_DELAY), error.to_string()),
         ReadError::TooLarge { .. } => Code::ResourceExhausted,
         ReadError::Malformed(_) => Code::Internal,
-        ReadError::Corrupt => Code::InvalidArgument,
+        ReadError::Corrupt | ReadError::Json(_) => Code::InvalidArgument,
         ReadError::Interrupted => Code::DeadlineExceeded,
     };
     refusal(code, error.to_string())

@@ -1,4 +1,4 @@
-//! OTLP/HTTP with protobuf bodies, over HTTP/1.1 and HTTP/2.
+//! OTLP/HTTP with protobuf or JSON bodies, over HTTP/1.1 and HTTP/2.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,11 @@ use super::body::{ReadError, discard, read_body};
 use super::cors::Cors;
 use super::decompress::gunzip;
 use super::requests::{Requests, Told};
+use super::transcode::transcode;
 use crate::ack::Outcome;
+use crate::json::{self, Root};
 use crate::memory::Charge;
-use crate::otlp::{Code, Status};
+use crate::otlp::{Code, ExportResponse, Status};
 use crate::signal::Signal;
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
@@ -93,10 +95,8 @@ where
             error(StatusCode::NOT_FOUND, Code::Unimplemented, requests.not_taken(signal), encoding),
         );
     }
-    match encoding {
-        Encoding::Protobuf => {}
-        Encoding::Json => return unsupported("OTLP/JSON is not supported yet; send application/x-protobuf"),
-        Encoding::Other => return unsupported("the content type must be application/x-protobuf"),
+    if encoding == Encoding::Other {
+        return unsupported("the content type must be application/x-protobuf or application/json");
     }
     let gzip = match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"" | b"identity") => false,
@@ -105,11 +105,15 @@ where
     };
     let read = read(requests, headers, gzip, body);
     let read = tokio::time::timeout(requests.limits.body_timeout, read).await.unwrap_or(Err(ReadError::Interrupted));
+    let read = match read {
+        Ok((body, charge)) if encoding == Encoding::Json => transcode(requests, signal, body, charge).await,
+        read => read,
+    };
     match read {
         Err(error) => (Told::from(&error), unread(&error, encoding)),
         Ok((message, charge)) => {
             let outcome = requests.outcome(requests.intake.submit(signal, message, charge)).await;
-            (Told::from(&outcome), answer(outcome, encoding))
+            (Told::from(&outcome), answer(outcome, signal, encoding))
         }
     }
 }
@@ -133,13 +137,11 @@ where
 }
 
 /// Words an outcome (OTLP specification, "OTLP/HTTP Response").
-fn answer(outcome: Outcome, encoding: Encoding) -> Response<Reply> {
+fn answer(outcome: Outcome, signal: Signal, encoding: Encoding) -> Response<Reply> {
     match outcome {
-        Outcome::Accepted { warning: None } => success(Bytes::new()),
-        Outcome::Accepted { warning: Some(text) } => success(Bytes::from(partial_success(0, text).encode_to_vec())),
-        Outcome::Partial { rejected, message } => {
-            success(Bytes::from(partial_success(rejected, message).encode_to_vec()))
-        }
+        Outcome::Accepted { warning: None } => success(&ExportResponse::default(), signal, encoding),
+        Outcome::Accepted { warning: Some(text) } => success(&partial_success(0, text), signal, encoding),
+        Outcome::Partial { rejected, message } => success(&partial_success(rejected, message), signal, encoding),
         Outcome::Retry { after, message } => overload(after, message, encoding),
         Outcome::Refused { message } => error(StatusCode::BAD_REQUEST, Code::InvalidArgument, message, encoding),
     }
@@ -151,16 +153,18 @@ fn unread(cause: &ReadError, encoding: Encoding) -> Response<Reply> {
         ReadError::OverBudget => overload(Some(OVER_BUDGET_DELAY), text, encoding),
         ReadError::Interrupted => overload(None, text, encoding),
         ReadError::TooLarge { .. } => error(StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, text, encoding),
-        ReadError::Malformed(_) | ReadError::Corrupt => {
+        ReadError::Malformed(_) | ReadError::Corrupt | ReadError::Json(_) => {
             error(StatusCode::BAD_REQUEST, Code::InvalidArgument, text, encoding)
         }
     }
 }
 
-/// 200: an empty body is the encoding of a response whose `partial_success` is unset. Only protobuf requests get this far.
-fn success(body: Bytes) -> Response<Reply> {
+/// 200 (OTLP specification, "Full Success" and "Partial Success"). In protobuf a response whose `partial_success` is unset is
+/// an empty body.
+fn success(content: &ExportResponse, signal: Signal, encoding: Encoding) -> Response<Reply> {
+    let (content_type, body) = encoded(Root::Response(signal), content, encoding);
     let mut response = Response::new(Reply::new(body, None));
-    response.headers_mut().insert(CONTENT_TYPE, PROTOBUF);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
 
@@ -176,19 +180,22 @@ fn overload(after: Option<Duration>, message: String, encoding: Encoding) -> Res
 
 /// An error whose body is a `google.rpc.Status` in the request's encoding (OTLP specification, "Failures").
 fn error(status: StatusCode, code: Code, message: String, encoding: Encoding) -> Response<Reply> {
-    let message = bounded(message);
-    let (content_type, body) = match encoding {
-        Encoding::Json => {
-            (JSON, serde_json::json!({ "code": code as i32, "message": message }).to_string().into_bytes())
-        }
-        Encoding::Protobuf | Encoding::Other => {
-            (PROTOBUF, Status { code: code as i32, message, details: Vec::new() }.encode_to_vec())
-        }
-    };
-    let mut response = Response::new(Reply::new(Bytes::from(body), None));
+    let content = Status { code: code as i32, message: bounded(message), details: Vec::new() };
+    let (content_type, body) = encoded(Root::Status, &content, encoding);
+    let mut response = Response::new(Reply::new(body, None));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
+}
+
+/// An answer's body and its content type.
+fn encoded(root: Root, content: &impl Message, encoding: Encoding) -> (HeaderValue, Bytes) {
+    let protobuf = content.encode_to_vec();
+    match encoding {
+        Encoding::Protobuf | Encoding::Other => (PROTOBUF, Bytes::from(protobuf)),
+        // An answer that was just encoded can be read; were it not so, it would be told as the message without content.
+        Encoding::Json => (JSON, json::to_json(root, &protobuf).map_or(Bytes::from_static(b"{}"), Bytes::from)),
+    }
 }
 
 /// How the request's body is written, and so how the answer's is.

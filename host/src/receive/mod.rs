@@ -14,5 +14,6 @@ mod http;
 mod port_holder;
 mod requests;
 mod server;
+mod transcode;
 
 pub use server::{BindError, Handle, Limits, Server};

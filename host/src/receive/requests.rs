@@ -1,8 +1,11 @@
 //! What all requests of one server share: where they go, what bounds them, how they are counted.
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread;
 
 use prometheus_client::metrics::counter::Counter as PromCounter;
+use tokio::sync::Semaphore;
 
 use super::body::ReadError;
 use super::server::Limits;
@@ -51,7 +54,9 @@ impl From<&ReadError> for Told {
         match error {
             ReadError::TooLarge { .. } => Told::TooLarge,
             ReadError::OverBudget => Told::OverBudget,
-            ReadError::Malformed(_) | ReadError::Corrupt | ReadError::Interrupted => Told::Unreadable,
+            ReadError::Malformed(_) | ReadError::Corrupt | ReadError::Json(_) | ReadError::Interrupted => {
+                Told::Unreadable
+            }
         }
     }
 }
@@ -64,6 +69,8 @@ pub(super) struct Requests {
     pub(super) limits: Limits,
     /// Largest request after decompression.
     pub(super) bytes_max: u64,
+    /// Large JSON bodies that are transcoded at the same time.
+    pub(super) transcoding: Arc<Semaphore>,
     counters: [[Counter; TOLD.len()]; Signal::ALL.len()],
 }
 
@@ -86,7 +93,8 @@ impl Requests {
                 TOLD.map(|(told, _)| if told == Told::Refused { refused.clone() } else { PromCounter::default() })
             }
         });
-        Requests { receiver, intake, budget, limits, bytes_max, counters }
+        let transcoding = Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, NonZero::get)));
+        Requests { receiver, intake, budget, limits, bytes_max, transcoding, counters }
     }
 
     pub(super) fn count(&self, signal: Signal, told: Told) {

@@ -97,35 +97,15 @@ impl Columns {
             .map(|group| group.level)
     }
 
-    /// The different values of a field. The field is one of those given to [`Columns::new`], readable in this batch.
-    pub(super) fn values(
+    /// The different values of a field, and which of them each row has. The field is one of those given to [`Columns::new`],
+    /// readable in this batch.
+    pub(super) fn column(
         &mut self,
         field: usize,
         batch: &Batch,
         slice: &Slice,
         reading: &mut Reading,
-    ) -> Result<Option<&Arc<Values>>, TooLarge> {
-        Ok(self.cell(field, batch, slice, reading)?.map(|cell| &cell.values))
-    }
-
-    /// Which value each row has.
-    pub(super) fn codes(
-        &mut self,
-        field: usize,
-        batch: &Batch,
-        slice: &Slice,
-        reading: &mut Reading,
-    ) -> Result<Option<&Arc<Vec<u32>>>, TooLarge> {
-        Ok(self.cell(field, batch, slice, reading)?.map(|cell| &cell.codes))
-    }
-
-    fn cell(
-        &mut self,
-        field: usize,
-        batch: &Batch,
-        slice: &Slice,
-        reading: &mut Reading,
-    ) -> Result<Option<&Cell>, TooLarge> {
+    ) -> Result<Option<(&Arc<Values>, &Arc<Vec<u32>>)>, TooLarge> {
         let group = self.cells.get(field).and_then(|cell| self.groups.get_mut(cell.group));
         if let Some(group) = group.filter(|group| !group.is_read) {
             group.take_buffers(&mut self.cells);
@@ -135,7 +115,7 @@ impl Columns {
             group.is_read = true;
             group.hand_over(&mut self.cells);
         }
-        Ok(self.cells.get(field))
+        Ok(self.cells.get(field).map(|cell| (&cell.values, &cell.codes)))
     }
 }
 

@@ -35,19 +35,39 @@ pub enum Interface {
     Fields,
     /// Reading batches.
     Batches,
+    /// Reading everything that can hold text.
+    Contents,
     /// Dropping rows.
     Dropping,
+    /// Adding what is absent.
+    Adding,
+    /// Changing what is there.
+    Editing,
+    /// Keyed hashes.
+    HostHash,
 }
 
 impl Interface {
-    const ALL: [Interface; 3] = [Interface::Fields, Interface::Batches, Interface::Dropping];
+    const ALL: [Interface; 7] = [
+        Interface::Fields,
+        Interface::Batches,
+        Interface::Contents,
+        Interface::Dropping,
+        Interface::Adding,
+        Interface::Editing,
+        Interface::HostHash,
+    ];
 
     /// The name in the contract.
     pub const fn as_str(self) -> &'static str {
         match self {
             Interface::Fields => "fields",
             Interface::Batches => "batches",
+            Interface::Contents => "contents",
             Interface::Dropping => "dropping",
+            Interface::Adding => "adding",
+            Interface::Editing => "editing",
+            Interface::HostHash => "host-hash",
         }
     }
 
@@ -94,9 +114,15 @@ impl ComponentInfo {
         Ok(Self { digest: digest(wasm), role, imports, bytes: wasm.len() as u64 })
     }
 
-    /// What happens to a batch that it did not judge, unless the config says otherwise: nothing is lost where it can only drop.
+    /// What happens to a batch that it did not judge, unless the config says otherwise: nothing goes round a component that can
+    /// edit, as it may be there to hide something; nothing is lost where it can only drop or add.
     pub fn default_on_fault(&self) -> OnFault {
-        OnFault::Pass
+        if self.edits() { OnFault::Reject } else { OnFault::Pass }
+    }
+
+    /// Whether it can change what is there.
+    pub fn edits(&self) -> bool {
+        self.imports.contains(&Interface::Editing)
     }
 }
 

@@ -36,6 +36,11 @@ impl Deadline {
         self.decide(Instant::now(), thread_cpu_time())
     }
 
+    /// For host functions that work for long: ticks stop a guest only where its own code runs.
+    pub(super) fn is_over(&mut self) -> bool {
+        self.on_tick() == Verdict::Stop
+    }
+
     fn decide(&mut self, now: Instant, cpu: Duration) -> Verdict {
         let &mut (wall_start, cpu_start) = self.start.get_or_insert((now, cpu));
         let Some(left) = self.allowance.checked_sub(cpu.saturating_sub(cpu_start)).filter(|left| !left.is_zero())

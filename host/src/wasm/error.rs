@@ -181,7 +181,7 @@ pub enum ConfigureError {
     Rejected(String),
     /// Two instances of one config opened different things.
     #[error(
-        "two instances of the same config opened different fields or rules; which ones must depend on the config only"
+        "two instances of the same config opened different fields, rules or keys; which ones must depend on the config only"
     )]
     Differs,
 }

@@ -42,7 +42,14 @@ pub(super) fn malformed(what: impl std::fmt::Display) -> Fault {
 
 /// Classifies what a guest call ended with. `denied` tells whether it was refused memory on its way there.
 pub(super) fn classify(error: &wasmtime::Error, denied: Option<Denied>) -> Fault {
-    if let Some(misuse) = error.downcast_ref::<Misuse>() {
+    let misuse = error.downcast_ref::<Misuse>();
+    if let Some(denied @ Denied::Process) = denied
+        && !matches!(misuse, Some(Misuse::Unreadable(_)))
+    {
+        // Whatever it came to then, the guest is not to blame, and no record is.
+        return Fault { kind: denied.kind(), message: format!("{}{}", denied.text(), frames(error)) };
+    }
+    if let Some(misuse) = misuse {
         let kind = match misuse {
             Misuse::BadOutput(_) => FaultKind::BadOutput,
             Misuse::Budget(_) => FaultKind::HostCallBudget,
@@ -51,7 +58,7 @@ pub(super) fn classify(error: &wasmtime::Error, denied: Option<Denied>) -> Fault
         return Fault { kind, message: format!("{misuse}{}", frames(error)) };
     }
     if let Some(denied) = denied {
-        return Fault { kind: FaultKind::Memory, message: format!("{}{}", denied.text(), frames(error)) };
+        return Fault { kind: denied.kind(), message: format!("{}{}", denied.text(), frames(error)) };
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => {
@@ -77,6 +84,13 @@ fn of_component_runtime(error: &wasmtime::Error) -> Fault {
 }
 
 impl Denied {
+    pub(super) fn kind(self) -> FaultKind {
+        match self {
+            Denied::Process => FaultKind::ProcessMemory,
+            Denied::Instance | Denied::Tables => FaultKind::Memory,
+        }
+    }
+
     pub(super) fn text(self) -> &'static str {
         match self {
             Denied::Instance => "more memory than `limits.memory_mib` allows",
@@ -134,6 +148,9 @@ mod tests {
         assert_eq!(classify(&unreadable, Some(Denied::Instance)).kind, FaultKind::Malformed);
         let trap = || wasmtime::Error::from(Trap::UnreachableCodeReached);
         assert_eq!(classify(&trap(), None).kind, FaultKind::Trap);
+        assert_eq!(classify(&trap(), Some(Denied::Process)).kind, FaultKind::ProcessMemory);
+        assert_eq!(classify(&bad_output("no"), Some(Denied::Process)).kind, FaultKind::ProcessMemory);
+        assert_eq!(classify(&unreadable, Some(Denied::Process)).kind, FaultKind::Malformed);
         assert_eq!(classify(&trap(), Some(Denied::Instance)).kind, FaultKind::Memory);
         assert_eq!(classify(&Trap::Interrupt.into(), None).kind, FaultKind::Deadline);
     }

@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::bindings::FilterPre;
+use super::bindings::GuestPre;
 use super::component::ComponentInfo;
 use super::error::{BuildError, ConfigureError};
 use super::instance::GuestInstance;
+use super::keys::Keys;
 use super::limits::Bounds;
 use super::probe::probe;
 use super::sandbox::Sandbox;
 use super::state::{Opened, State};
-use crate::config::model::{Component, OnFault, StageLimits};
+use crate::config::model::{Component, OnFault, Secret, StageLimits};
 use crate::observe::throttle::Throttle;
 use crate::pipeline::stage::{Fault, FaultKind, Generation, Instance};
 
@@ -34,6 +35,8 @@ pub struct GenerationSpec {
     pub component: Component,
     /// What `configure` gets: JSON text.
     pub config: String,
+    /// Keys for keyed hashes, by the names that a component opens.
+    pub keys: Vec<(String, Secret)>,
     /// Bounds of an instance.
     pub limits: StageLimits,
     /// Only where the file says so; else what the component imports decides.
@@ -45,7 +48,7 @@ pub struct GenerationSpec {
 /// A component that was compiled and linked; shared by all generations that use it.
 pub(super) struct Linked {
     pub(super) info: ComponentInfo,
-    pub(super) pre: FilterPre<State>,
+    pub(super) pre: GuestPre<State>,
 }
 
 /// A generation whose instances are Wasm.
@@ -57,6 +60,7 @@ struct Shared {
     number: u64,
     on_fault: OnFault,
     config: String,
+    keys: Arc<Keys>,
     bounds: Bounds,
     linked: Arc<Linked>,
     sandbox: Arc<Sandbox>,
@@ -71,13 +75,15 @@ struct Shared {
 impl WasmGeneration {
     /// Configures one instance per worker and a spare, and calls each of them once.
     pub(super) fn build(spec: GenerationSpec, linked: Arc<Linked>, sandbox: &Arc<Sandbox>) -> Result<Self, BuildError> {
-        let bounds = Bounds::of(&spec.limits, linked.info.bytes);
-        let first = GuestInstance::new(sandbox, &linked.pre, bounds, &spec.config)?;
+        let bounds = Bounds::of(&spec.limits, &linked.info);
+        let keys = Arc::new(Keys::new(&spec.keys));
+        let first = GuestInstance::new(sandbox, &linked.pre, bounds, &keys, &spec.config)?;
         let shared = Shared {
             stage: spec.stage,
             number: spec.number,
             on_fault: spec.on_fault.unwrap_or_else(|| linked.info.default_on_fault()),
             config: spec.config,
+            keys,
             bounds,
             linked,
             sandbox: Arc::clone(sandbox),
@@ -123,7 +129,7 @@ impl WasmGeneration {
 
 impl Shared {
     fn new_instance(&self) -> Result<GuestInstance, ConfigureError> {
-        let instance = GuestInstance::new(&self.sandbox, &self.linked.pre, self.bounds, &self.config)?;
+        let instance = GuestInstance::new(&self.sandbox, &self.linked.pre, self.bounds, &self.keys, &self.config)?;
         if *instance.opened() == self.opened { Ok(instance) } else { Err(ConfigureError::Differs) }
     }
 
@@ -180,7 +186,7 @@ impl ConfigureError {
     }
 }
 
-/// Without `config`, which may hold secrets.
+/// Without `config` and `keys`, which may be secrets.
 impl fmt::Debug for GenerationSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GenerationSpec")

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use wasmtime::component::Resource;
 
-use super::bindings::{Filter, FilterPre};
+use super::bindings::{Guest, GuestPre};
 use super::error::ConfigureError;
-use super::fault::{malformed, printable};
-use super::limits::{Bounds, CONFIGURE_DEADLINE, DEADLINE_PER_ROW, KEPT_HANDLES_MAX};
+use super::fault::{classify, malformed, printable};
+use super::keys::Keys;
+use super::limits::{Bounds, CONFIGURE_DEADLINE, DEADLINE_PER_ROW, Denied, KEPT_HANDLES_MAX};
 use super::sandbox::Sandbox;
 use super::state::{Call, Opened, State};
 use super::store::GuestStore;
@@ -25,7 +26,7 @@ const RECYCLE_PERCENT: u64 = 75;
 /// An instance of a processor.
 pub(super) struct GuestInstance {
     store: GuestStore,
-    guest: Filter,
+    guest: Guest,
     bounds: Bounds,
     /// The guest faulted: its Store must not be entered again.
     is_spent: bool,
@@ -44,11 +45,12 @@ impl GuestInstance {
     /// Instantiates and configures.
     pub(super) fn new(
         sandbox: &Arc<Sandbox>,
-        pre: &FilterPre<State>,
+        pre: &GuestPre<State>,
         bounds: Bounds,
+        keys: &Arc<Keys>,
         config: &str,
     ) -> Result<Self, ConfigureError> {
-        let mut store = GuestStore::new(sandbox, &bounds);
+        let mut store = GuestStore::new(sandbox, &bounds, Arc::clone(keys));
         let guest =
             store.run(CONFIGURE_DEADLINE, |store| pre.instantiate(store)).map_err(ConfigureError::Instantiate)?;
         store.state_mut().begin_configure();
@@ -82,17 +84,28 @@ impl GuestInstance {
             Err(misuse) => return (self.take_back().batch, Err(CallError::Fault(malformed(misuse)))),
         };
         self.is_spent = !matches!(answer, Ok(Ok(())));
+        let removed = if self.is_spent { Ok(()) } else { self.store.state_mut().remove_unjudgeable() };
         let Call { batch, effects, reading, .. } = self.take_back();
         let result = match answer {
             _ if reading.malformed > 0 => Err(CallError::Fault(malformed(format_args!(
                 "malformed protobuf in {} of the messages that were looked into",
                 reading.malformed
             )))),
-            Ok(Ok(())) => Ok(effects),
-            Ok(Err(text)) => Err(CallError::Returned(text)),
+            Ok(Ok(())) => removed.map(|()| effects).map_err(|misuse| CallError::Fault(classify(&misuse, None))),
+            Ok(Err(text)) => Err(self.returned(text)),
             Err(fault) => Err(CallError::Fault(fault)),
         };
         (batch, result)
+    }
+
+    /// A guest that returns an error since it was denied memory by the process says nothing of the batch.
+    fn returned(&mut self, text: String) -> CallError {
+        match self.store.state_mut().limiter.take_denied() {
+            Some(denied @ Denied::Process) => {
+                CallError::Fault(Fault { kind: denied.kind(), message: denied.text().to_owned() })
+            }
+            _ => CallError::Returned(text),
+        }
     }
 
     fn take_back(&mut self) -> Call {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
+use super::component::{ComponentInfo, Interface};
 use crate::config::model::StageLimits;
 use crate::memory::{Budget, Charge};
 
@@ -29,9 +30,19 @@ pub(super) const KEPT_HANDLES_MAX: u32 = 5_000;
 /// What the host may take for one guest call, beside `limits.output_mib`, for each byte that the guest is shown: a text can be read
 /// alone and in a tuple, and ids are twice as long in hexadecimal digits. So no field's size makes a call fail; only repeating long
 /// values does, as a tuple of a resource's text and a span's name repeats the text for each name.
-pub(super) const READ_BYTES_PER_BYTE: u64 = 4;
+const READ_BYTES_PER_BYTE: u64 = 4;
+/// More for one that reads all contents or writes. The dearest are lists of empty values, two bytes each, if all are replaced: finding
+/// one again takes 8 bytes and its edit 48, the messages around it and what is written. Lists of small different numbers, of which the
+/// guest is told each, come to 20 times what was sent.
+const CONTENTS_BYTES_PER_BYTE: u64 = 36;
+/// Only for so many bytes: more than this in one item, which is a slice for itself, is rare and mostly long texts.
+const CONTENTS_SHOWN_BYTES_MAX: u64 = 4 << 20;
+/// What the host keeps for each place that an edit writes, beside what it writes there.
+pub(super) const EDIT_BYTES: u64 = 64;
 /// What an instance's columns may keep between calls, so that usual batches allocate nothing and unusual ones leave nothing behind.
 pub(super) const KEPT_BYTES_MAX: u64 = 1 << 20;
+/// The same of its contents, which of a usual slice take about as much as its bytes.
+pub(super) const KEPT_CONTENTS_BYTES_MAX: u64 = 4 << 20;
 /// Longest `configure`, and longest instantiation.
 pub(super) const CONFIGURE_DEADLINE: Duration = Duration::from_secs(2);
 /// What a call's deadline gains with each row.
@@ -51,12 +62,16 @@ pub(super) struct Bounds {
     pub(super) memory_bytes_max: u64,
     pub(super) output_bytes_max: u64,
     pub(super) deadline: Duration,
+    /// Whether it may read all contents or write, which takes more of the host.
+    pub(super) is_deep: bool,
 }
 
 impl Bounds {
-    /// What the file says, and for the rest what suits a component of this size.
-    pub(super) fn of(limits: &StageLimits, component_bytes: u64) -> Self {
-        let memory_bytes_default = if component_bytes > COMPONENT_BYTES_WITH_RUNTIME {
+    /// What the file says, and for the rest what suits this component.
+    pub(super) fn of(limits: &StageLimits, component: &ComponentInfo) -> Self {
+        let is_deep =
+            |import: &Interface| matches!(import, Interface::Contents | Interface::Adding | Interface::Editing);
+        let memory_bytes_default = if component.bytes > COMPONENT_BYTES_WITH_RUNTIME {
             MEMORY_BYTES_DEFAULT_WITH_RUNTIME
         } else {
             MEMORY_BYTES_DEFAULT
@@ -65,7 +80,14 @@ impl Bounds {
             memory_bytes_max: limits.memory_bytes_max.unwrap_or(memory_bytes_default),
             output_bytes_max: limits.output_bytes_max,
             deadline: limits.deadline,
+            is_deep: component.imports.iter().any(is_deep),
         }
+    }
+
+    /// Bytes that the host may take for a call that shows so many.
+    pub(super) fn host_bytes_max(&self, shown: u64) -> u64 {
+        let deep = if self.is_deep { shown.min(CONTENTS_SHOWN_BYTES_MAX) * CONTENTS_BYTES_PER_BYTE } else { 0 };
+        self.output_bytes_max.saturating_add(shown.saturating_mul(READ_BYTES_PER_BYTE)).saturating_add(deep)
     }
 }
 
@@ -158,19 +180,21 @@ impl ResourceLimiter for Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wasm::component::Role;
 
     const PAGE: usize = 64 << 10;
 
     #[test]
     fn memory_is_what_the_file_says_or_suits_the_component() {
-        let of = |memory_bytes_max, component_bytes| {
+        let of = |memory_bytes_max, bytes| {
             let limits = StageLimits {
                 memory_bytes_max,
                 deadline: Duration::ZERO,
                 output_bytes_max: 0,
                 log_lines_per_second: 0,
             };
-            Bounds::of(&limits, component_bytes).memory_bytes_max
+            let component = ComponentInfo { digest: String::new(), role: Role::Processor, imports: Vec::new(), bytes };
+            Bounds::of(&limits, &component).memory_bytes_max
         };
         assert_eq!((of(None, 1 << 20), of(None, 12 << 20)), (64 << 20, 256 << 20));
         assert_eq!((of(Some(1 << 30), 1 << 20), of(Some(32 << 20), 12 << 20)), (1 << 30, 32 << 20));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tracing::warn;
 use wasmtime::Engine;
 
-use super::bindings::FilterPre;
+use super::bindings::GuestPre;
 use super::cache::Cache;
 use super::code::CodeLoader;
 use super::compile::Compiler;
@@ -17,7 +17,7 @@ use super::error::{BuildError, LinkError, LoadError};
 use super::generation::{GenerationSpec, Linked, WasmGeneration};
 use super::imports;
 use super::sandbox::Sandbox;
-use crate::config::model::Component;
+use crate::config::model::{Component, OnFault};
 use crate::memory::Budget;
 use crate::pipeline::stage::Generation;
 
@@ -86,6 +86,13 @@ impl Runtime {
         let source = self.read(&spec.component)?;
         let info = ComponentInfo::of(&source.name, &source.wasm)?;
         check_pin(&spec.component, &info)?;
+        if info.edits() && spec.on_fault == Some(OnFault::Pass) {
+            warn!(
+                stage = spec.stage,
+                "`on_fault: pass` on a stage that edits: what it fails to judge is sent on as it came; without it, senders are told \
+                 to retry"
+            );
+        }
         let linked = self.linked(&source, info)?;
         Ok(Arc::new(WasmGeneration::build(spec, linked, &self.sandbox)?))
     }
@@ -151,8 +158,8 @@ fn link(
     engine: &Engine,
     component: &wasmtime::component::Component,
     info: &ComponentInfo,
-) -> wasmtime::Result<FilterPre<super::state::State>> {
-    FilterPre::new(imports::linker(engine, &info.imports)?.instantiate_pre(component)?)
+) -> wasmtime::Result<GuestPre<super::state::State>> {
+    GuestPre::new(imports::linker(engine, &info.imports)?.instantiate_pre(component)?)
 }
 
 fn check_pin(component: &Component, info: &ComponentInfo) -> Result<(), LoadError> {

@@ -1,16 +1,19 @@
 //! What a Store holds: its bounds, what the guest opened, and the call it is in.
 
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
 use wasmtime::component::Resource;
 
 use super::columns::{Columns, Reading};
+use super::contents::Shown;
 use super::deadline::Deadline;
 use super::fault::{Misuse, bad_output, over_budget};
-use super::limits::{Bounds, CONFIGURE_HOST_CALLS_MAX, HOST_CALLS_MAX, Limiter, READ_BYTES_PER_BYTE};
+use super::keys::Keys;
+use super::limits::{Bounds, CONFIGURE_HOST_CALLS_MAX, HOST_CALLS_MAX, Limiter};
 use super::rowsets::RowSets;
-use crate::batch::{Batch, Field, Level, RowSet, Slice};
+use crate::batch::{Batch, EditError, Edits, Field, Level, RowSet, Slice};
 use crate::memory::Budget;
 use crate::pipeline::stage::Effects;
 use crate::signal::Signal;
@@ -28,11 +31,25 @@ pub struct RowsHandle;
 #[derive(Debug)]
 pub struct BatchHandle;
 
+/// Type of handles of `host-hash.key`; a handle stands for the place of the key's name among those opened.
+#[derive(Debug)]
+pub struct KeyHandle;
+
 /// What an instance opened while it was configured, in order. The same for all instances of a generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Opened {
     pub(super) fields: Vec<Field>,
+    /// Numbers of the fields that were opened to be written, ascending.
+    pub(super) to_write: Vec<u32>,
     pub(super) rules: Vec<String>,
+    /// Names of keys.
+    pub(super) keys: Vec<String>,
+}
+
+impl Opened {
+    pub(super) fn is_to_write(&self, field: u32) -> bool {
+        self.to_write.binary_search(&field).is_ok()
+    }
 }
 
 /// A batch while a guest judges it.
@@ -53,16 +70,18 @@ pub(super) struct State {
     pub(super) is_configuring: bool,
     pub(super) call: Option<Call>,
     pub(super) columns: Columns,
+    pub(super) contents: Shown,
+    pub(super) keys: Arc<Keys>,
     pub(super) rows: RowSets,
     /// Handles of row sets that the guest holds, those of earlier calls included.
     pub(super) row_handles: u32,
     host_calls_left: u32,
     output_bytes_left: u64,
-    output_bytes_max: u64,
+    bounds: Bounds,
 }
 
 impl State {
-    pub(super) fn new(bounds: &Bounds, budget: &Arc<Budget>) -> Self {
+    pub(super) fn new(bounds: &Bounds, keys: Arc<Keys>, budget: &Arc<Budget>) -> Self {
         Self {
             limiter: Limiter::new(bounds.memory_bytes_max, budget),
             deadline: Deadline::default(),
@@ -70,19 +89,21 @@ impl State {
             is_configuring: false,
             call: None,
             columns: Columns::default(),
+            contents: Shown::default(),
+            keys,
             rows: RowSets::default(),
             row_handles: 0,
             host_calls_left: 0,
             output_bytes_left: 0,
-            output_bytes_max: bounds.output_bytes_max,
+            bounds: *bounds,
         }
     }
 
-    /// Before `configure`: fields and rules may be opened.
+    /// Before `configure`: fields, rules and keys may be opened.
     pub(super) fn begin_configure(&mut self) {
         self.is_configuring = true;
         self.host_calls_left = CONFIGURE_HOST_CALLS_MAX;
-        self.output_bytes_left = self.output_bytes_max;
+        self.output_bytes_left = self.bounds.output_bytes_max;
     }
 
     /// After `configure`: what is open stays, nothing is added.
@@ -95,10 +116,9 @@ impl State {
     pub(super) fn begin_call(&mut self, batch: Batch, items: Range<u32>) -> Result<(), Misuse> {
         self.rows.begin_call();
         self.host_calls_left = HOST_CALLS_MAX;
-        self.output_bytes_left = self.output_bytes_max;
+        self.output_bytes_left = self.bounds.output_bytes_max;
         let slice = batch.slice(items);
-        let bytes_left =
-            self.output_bytes_max.saturating_add(READ_BYTES_PER_BYTE.saturating_mul(batch.bytes_of(&slice)));
+        let bytes_left = self.bounds.host_bytes_max(batch.bytes_of(&slice));
         let reading = Reading { bytes_left, malformed: 0 };
         let call = self.call.insert(Call { batch, slice, effects: Effects::default(), reading });
         for level in self.columns.levels(call.batch.signal()) {
@@ -107,9 +127,28 @@ impl State {
         Ok(())
     }
 
+    /// Adds to a call's effects the removal of what could not be shown to a guest that asked for everything.
+    pub(super) fn remove_unjudgeable(&mut self) -> wasmtime::Result<()> {
+        let Self { contents, call: Some(Call { batch, effects, reading, .. }), .. } = self else { return Ok(()) };
+        let mut removals = Edits::default();
+        match contents.remove_unjudgeable(batch, &mut removals, &mut reading.bytes_left) {
+            Ok(0) => {}
+            Ok(count) => {
+                // They come first: what they are within may be set by the guest.
+                removals.append(mem::take(&mut effects.edits));
+                effects.edits = removals;
+                effects.unjudgeable = count;
+            }
+            Err(EditError::Malformed(_)) => reading.malformed = reading.malformed.saturating_add(1),
+            Err(_) => return Err(too_large()),
+        }
+        Ok(())
+    }
+
     /// Gives the batch back.
     pub(super) fn end_call(&mut self) -> Option<Call> {
         self.columns.end_call();
+        self.contents.end_call();
         self.call.take()
     }
 
@@ -121,6 +160,13 @@ impl State {
             .output_bytes_left
             .checked_sub(output_bytes as u64)
             .ok_or_else(|| over_budget("more bytes passed to the host than `limits.output_mib` allows"))?;
+        Ok(())
+    }
+
+    /// Counts bytes that the host keeps for the guest until the call is over.
+    pub(super) fn host_took(&mut self, bytes: u64) -> wasmtime::Result<()> {
+        let reading = &mut self.call()?.reading;
+        reading.bytes_left = reading.bytes_left.checked_sub(bytes).ok_or_else(too_large)?;
         Ok(())
     }
 
@@ -141,6 +187,12 @@ impl State {
         }
     }
 
+    /// A rule's number.
+    pub(super) fn rule(&self, rule: &Resource<RuleHandle>) -> wasmtime::Result<u16> {
+        let number = u16::try_from(rule.rep()).ok().filter(|&rule| usize::from(rule) < self.opened.rules.len());
+        number.ok_or_else(|| bad_output("a rule that was not opened"))
+    }
+
     /// A level of this call's signal, its rows made available.
     pub(super) fn level(&mut self, name: &str) -> wasmtime::Result<Level> {
         let call = self.call()?;
@@ -152,9 +204,7 @@ impl State {
 
     /// Keeps a new row set and names it.
     pub(super) fn new_rows(&mut self, rows: RowSet) -> wasmtime::Result<Resource<RowsHandle>> {
-        let bytes = bytes_of(&rows);
-        let reading = &mut self.call()?.reading;
-        reading.bytes_left = reading.bytes_left.checked_sub(bytes).ok_or_else(too_large)?;
+        self.host_took(bytes_of(&rows))?;
         let handle = self.rows.insert(rows)?;
         self.row_handles += 1;
         Ok(Resource::new_own(handle))
@@ -171,9 +221,9 @@ impl State {
 
 /// The host would take more for a call than it may.
 pub(super) fn too_large() -> wasmtime::Error {
-    over_budget(format!(
-        "the fields' values and row sets of one call take more than `limits.output_mib` and {READ_BYTES_PER_BYTE} times the bytes shown"
-    ))
+    over_budget(
+        "the values, row sets and edits of one call take more than `limits.output_mib` and what its batch's size allows",
+    )
 }
 
 fn bytes_of(rows: &RowSet) -> u64 {

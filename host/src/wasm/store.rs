@@ -8,6 +8,7 @@ use wasmtime::{Store, UpdateDeadline};
 
 use super::deadline::Verdict;
 use super::fault::classify;
+use super::keys::Keys;
 use super::limits::{Bounds, HANDLES_MAX};
 use super::sandbox::Sandbox;
 use super::state::State;
@@ -24,8 +25,8 @@ pub(super) struct GuestStore {
 }
 
 impl GuestStore {
-    pub(super) fn new(sandbox: &Arc<Sandbox>, bounds: &Bounds) -> Self {
-        let mut store = Store::new(&sandbox.engine, State::new(bounds, &sandbox.budget));
+    pub(super) fn new(sandbox: &Arc<Sandbox>, bounds: &Bounds, keys: Arc<Keys>) -> Self {
+        let mut store = Store::new(&sandbox.engine, State::new(bounds, keys, &sandbox.budget));
         store.limiter(|state| &mut state.limiter);
         let output_bytes_max = usize::try_from(bounds.output_bytes_max).unwrap_or(usize::MAX);
         store.set_hostcall_fuel(output_bytes_max.saturating_add(HOST_CALL_SLACK_BYTES));
@@ -80,8 +81,8 @@ mod tests {
     #[test]
     fn a_defect_of_a_host_function_is_a_fault_and_no_more() {
         let sandbox = Sandbox::new(Budget::new(0)).expect("starts");
-        let bounds = Bounds { memory_bytes_max: 0, output_bytes_max: 0, deadline: Duration::ZERO };
-        let mut store = GuestStore::new(&sandbox, &bounds);
+        let bounds = Bounds { memory_bytes_max: 0, output_bytes_max: 0, deadline: Duration::ZERO, is_deep: false };
+        let mut store = GuestStore::new(&sandbox, &bounds, Arc::default());
         let fault = store.run(Duration::ZERO, |_| -> wasmtime::Result<()> { panic!("a defect") }).expect_err("faults");
         assert_eq!(fault.kind, FaultKind::Trap);
         assert!(!fault.message.contains("a defect"), "a panic's text may hold telemetry");

@@ -18,13 +18,13 @@ use serde_json::json;
 use sluicebox::signal::Signal;
 use sluicebox_tests::client::{self, Plan};
 use sluicebox_tests::engine::{Addresses, Engine, Process};
-use sluicebox_tests::generate::{EARLY_RULE, LATE_RULE, Shape, Workload};
+use sluicebox_tests::generate::{Shape, Workload};
 use sluicebox_tests::sink::{Behaviour, Sink};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// CPU time per span: bare proxy, pass-through, filters.
+/// CPU time per span: bare proxy, pass-through, filters, editing, redaction.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Seconds of each scenario in each round.
@@ -56,21 +56,70 @@ struct Arguments {
 struct Scenario {
     name: &'static str,
     what: &'static str,
-    /// The condition of a `filter` on spans.
-    rule: Option<&'static str>,
+    /// A processor and its configuration.
+    processor: Option<(&'static str, &'static str)>,
+    /// The processor drops what matches the rules.
+    drops: bool,
+    /// Spans whose texts are all different.
+    fresh: bool,
 }
 
 const PROXY: &str = "proxy";
-const SCENARIOS: [Scenario; 4] = [
-    Scenario { name: PROXY, what: "bare proxy: bytes through one gRPC server and client", rule: None },
-    Scenario { name: "pass", what: "engine, no processors", rule: None },
-    Scenario { name: "filter", what: "engine, filter on an early attribute, 10 % dropped", rule: Some(EARLY_RULE) },
-    Scenario { name: "filter-late", what: "engine, filter on the last attribute, 10 % dropped", rule: Some(LATE_RULE) },
+const PASS: Scenario =
+    Scenario { name: "pass", what: "engine, no processors", processor: None, drops: false, fresh: false };
+/// E-mail addresses, cards, social security numbers, IPv4 addresses; a span has one of the last.
+const FOUR_PATTERNS: &str = r#"{ allow_all_keys: true, blocked_values: ['[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}', '\b(?:\d[ -]?){13,16}\b', '\b\d{3}-\d{2}-\d{4}\b', '\b(?:\d{1,3}\.){3}\d{1,3}\b'] }"#;
+const SCENARIOS: [Scenario; 7] = [
+    Scenario { name: PROXY, what: "bare proxy: bytes through one gRPC server and client", ..PASS },
+    PASS,
+    Scenario {
+        name: "filter",
+        what: "engine, filter on an early attribute, 10 % dropped",
+        processor: Some((
+            "filter",
+            r#"{ error_mode: ignore, traces: { span: ['attributes["http.route"] == "/health"'] } }"#,
+        )),
+        drops: true,
+        ..PASS
+    },
+    Scenario {
+        name: "filter-late",
+        what: "engine, filter on the last attribute, 10 % dropped",
+        processor: Some((
+            "filter",
+            r#"{ error_mode: ignore, traces: { span: ['attributes["deployment.ring"] == "canary"'] } }"#,
+        )),
+        drops: true,
+        ..PASS
+    },
+    Scenario {
+        name: "attributes",
+        what: "engine, attributes: one inserted and one deleted in every span",
+        processor: Some((
+            "attributes",
+            "{ actions: [{ key: deployment.environment, value: production, action: insert }, { key: user_agent.original, action: delete }] }",
+        )),
+        ..PASS
+    },
+    Scenario {
+        name: "redact",
+        what: "engine, redaction by four patterns, 3 of a span's 10 texts new in each request, one of them masked",
+        processor: Some(("redaction", FOUR_PATTERNS)),
+        ..PASS
+    },
+    Scenario {
+        name: "redact-fresh",
+        what: "engine, redaction by four patterns, every text new, one of a span masked",
+        processor: Some(("redaction", FOUR_PATTERNS)),
+        fresh: true,
+        ..PASS
+    },
 ];
 
 /// A process under test and what it did in each round.
 struct Subject {
     scenario: &'static Scenario,
+    workload: Arc<Workload>,
     process: Process,
     address: SocketAddr,
     rounds: Vec<Round>,
@@ -96,7 +145,8 @@ fn main() -> Result<()> {
 async fn bench(arguments: &Arguments) -> Result<()> {
     for name in &arguments.scenarios {
         let known = SCENARIOS.iter().any(|s| s.name == name);
-        ensure!(known, "no scenario {name:?}; there are proxy, pass, filter, filter-late");
+        let names = SCENARIOS.each_ref().map(|scenario| scenario.name).join(", ");
+        ensure!(known, "no scenario {name:?}; there are {names}");
     }
     let shape = Shape {
         items_per_request: arguments.spans_per_request,
@@ -105,6 +155,7 @@ async fn bench(arguments: &Arguments) -> Result<()> {
     };
     let shape = Shape { requests: pool(arguments.spans_per_request), ..shape };
     let workload = Workload::new(shape);
+    let fresh = Workload::new(Shape { fresh: true, ..shape });
     let sink = Sink::start(Behaviour::default()).await?;
     let mut subjects = Vec::new();
     for scenario in &SCENARIOS {
@@ -112,7 +163,8 @@ async fn bench(arguments: &Arguments) -> Result<()> {
             || arguments.scenarios.is_empty()
             || arguments.scenarios.iter().any(|s| s == scenario.name)
         {
-            subjects.push(start(scenario, sink.address).await?);
+            let workload = if scenario.fresh { &fresh } else { &workload };
+            subjects.push(start(scenario, workload, sink.address).await?);
         }
     }
     say(&format!("{}\n{}", machine(), load(arguments, &workload)))?;
@@ -131,7 +183,7 @@ async fn bench(arguments: &Arguments) -> Result<()> {
             // Each round begins with another scenario.
             let index = (index + first) % subjects.len();
             run += 1;
-            let measured = drive(&subjects[index], &workload, &sink, run, plan).await?;
+            let measured = drive(&subjects[index], &sink, run, plan).await?;
             if !warm_up {
                 subjects[index].rounds.push(measured);
             }
@@ -162,7 +214,7 @@ fn pool(spans_per_request: usize) -> usize {
     ((64 << 20) / (548 * spans_per_request.max(1))).clamp(16, 4096)
 }
 
-async fn start(scenario: &'static Scenario, sink: SocketAddr) -> Result<Subject> {
+async fn start(scenario: &'static Scenario, workload: &Arc<Workload>, sink: SocketAddr) -> Result<Subject> {
     let (process, address) = if scenario.name == PROXY {
         let address = Addresses::free()?.grpc;
         let mut command = Command::new(beside("bare_proxy")?);
@@ -172,19 +224,17 @@ async fn start(scenario: &'static Scenario, sink: SocketAddr) -> Result<Subject>
         process.until(Duration::from_secs(10), "accept", accepts).await?;
         (process, address)
     } else {
-        let engine =
-            Engine::start(&config(scenario.rule, sink)).await.with_context(|| format!("scenario {}", scenario.name))?;
+        let started = Engine::start(&config(scenario, sink)).await;
+        let engine = started.with_context(|| format!("scenario {}", scenario.name))?;
         (engine.process, engine.addresses.grpc)
     };
-    Ok(Subject { scenario, process, address, rounds: Vec::new() })
+    Ok(Subject { scenario, workload: Arc::clone(workload), process, address, rounds: Vec::new() })
 }
 
-fn config(rule: Option<&str>, sink: SocketAddr) -> String {
-    let (processors, listed) = match rule {
+fn config(scenario: &Scenario, sink: SocketAddr) -> String {
+    let (processors, listed) = match scenario.processor {
         None => (String::new(), ""),
-        Some(rule) => {
-            (format!("processors: {{ filter: {{ error_mode: ignore, traces: {{ span: ['{rule}'] }} }} }}\n"), "filter")
-        }
+        Some((name, config)) => (format!("processors: {{ {name}: {config} }}\n"), name),
     };
     format!(
         "receivers: {{ otlp: {{ protocols: {{ grpc: {{ endpoint: \"$GRPC\" }} }} }} }}\n\
@@ -206,7 +256,8 @@ fn beside(name: &str) -> Result<PathBuf> {
 }
 
 /// Drives one scenario for one round and checks what arrived.
-async fn drive(subject: &Subject, workload: &Arc<Workload>, sink: &Sink, run: u16, plan: Plan) -> Result<Round> {
+async fn drive(subject: &Subject, sink: &Sink, run: u16, plan: Plan) -> Result<Round> {
+    let workload = &subject.workload;
     let before = subject.process.cpu_time()?;
     let mut report = client::run(subject.address, workload, run, plan).await?;
     let cpu = subject.process.cpu_time()? - before;
@@ -215,7 +266,7 @@ async fn drive(subject: &Subject, workload: &Arc<Workload>, sink: &Sink, run: u1
     }
     let seen = sink.take_seen(Signal::Traces, run);
     let delivered = workload
-        .check(&report.settled, &seen, subject.scenario.rule.is_some())
+        .check(&report.settled, &seen, subject.scenario.drops)
         .with_context(|| format!("{}: wrong delivery", subject.scenario.name))?;
     let spans = report.accepted() * workload.items_per_request();
     ensure!(delivered.arrived + delivered.dropped == spans, "{}: {delivered:?} of {spans}", subject.scenario.name);
@@ -324,7 +375,7 @@ fn figures(arguments: &Arguments, workload: &Workload, subjects: &[Subject]) -> 
                 .collect();
             (
                 subject.scenario.name.to_owned(),
-                json!({ "what": subject.scenario.what, "rule": subject.scenario.rule, "rounds": rounds }),
+                json!({ "what": subject.scenario.what, "processor": subject.scenario.processor, "rounds": rounds }),
             )
         })
         .collect();

@@ -178,6 +178,14 @@ fn from_message(message: &[u8]) -> Answer {
     }
 }
 
+/// Posts whatever it is over a connection of its own; status and body.
+pub async fn post(address: SocketAddr, path: &str, content_type: &str, body: Bytes) -> Result<(u16, Bytes)> {
+    let mut h1 = open_h1(address).await?;
+    let request = Request::post(path).header("host", address.to_string()).header("content-type", content_type);
+    let response = h1.send_request(request.body(Full::new(body))?).await?;
+    Ok((response.status().as_u16(), response.into_body().collect().await?.to_bytes()))
+}
+
 async fn from_http(response: Response<Incoming>) -> Result<Answer> {
     let status = response.status().as_u16();
     let after = retry_after(response.headers());

@@ -14,7 +14,7 @@ use crate::generate::Workload;
 
 mod connection;
 
-pub use connection::{Connection, Protocol};
+pub use connection::{Connection, Protocol, post};
 pub(crate) use connection::{frame, retry_details};
 
 /// What a server answered to one try (OTLP specification, "Failures").

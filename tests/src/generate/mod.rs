@@ -20,7 +20,7 @@ mod envelope;
 mod logs;
 mod metrics;
 mod traces;
-mod values;
+pub(crate) mod values;
 
 /// An OTTL condition on an attribute that stands third in its item.
 pub const EARLY_RULE: &str = r#"attributes["http.route"] == "/health""#;
@@ -44,12 +44,14 @@ pub struct Shape {
     pub routes: usize,
     /// Content that is odd but legal: empty envelopes, nested maps, bytes, empty values, unknown fields.
     pub odd: bool,
+    /// Every text of a span is one of its own, not only its ids; spans match no rule then.
+    pub fresh: bool,
 }
 
 impl Shape {
     /// The benchmark's: 512 items per request, ten routes, about 64 MiB of spans.
     pub fn new(signal: Signal) -> Self {
-        Self { signal, seed: 7, requests: 240, items_per_request: 512, routes: 10, odd: false }
+        Self { signal, seed: 7, requests: 240, items_per_request: 512, routes: 10, odd: false, fresh: false }
     }
 }
 

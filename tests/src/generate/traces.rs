@@ -32,13 +32,16 @@ pub fn span(rng: &mut StdRng, shape: &Shape, matches: &mut Vec<bool>) -> Vec<u8>
         attributes.extend(values::odd(rng));
     }
     attributes.push(values::ring(rng, matched));
+    if shape.fresh {
+        values::freshen(rng, &mut attributes);
+    }
     let mut span = Span {
         // Identities are patched in; here only their places.
         trace_id: vec![1; 16],
         span_id: vec![1; 8],
         parent_span_id: if place == 0 { Vec::new() } else { vec![1; 8] },
         flags: 0x101,
-        name: format!("GET {route}"),
+        name: if shape.fresh { format!("GET {}", values::hex(rng, route.len())) } else { format!("GET {route}") },
         kind: 2,
         start_time_unix_nano: start,
         end_time_unix_nano: start + rng.random_range(100_000..80_000_000),
@@ -59,7 +62,7 @@ pub fn span(rng: &mut StdRng, shape: &Shape, matches: &mut Vec<bool>) -> Vec<u8>
         span.links.push(Link { trace_id: vec![2; 16], span_id: vec![2; 8], ..Link::default() });
         span.dropped_attributes_count = 3;
     }
-    matches.push(matched);
+    matches.push(matched && !shape.fresh);
     let mut bytes = span.encode_to_vec();
     if shape.odd && rng.random_range(0..4) == 0 {
         envelope::future_fields(&mut bytes);

@@ -92,6 +92,18 @@ pub fn odd(rng: &mut StdRng) -> Vec<KeyValue> {
     ]
 }
 
+/// Makes every text one of its own, of the same length; addresses stay addresses.
+pub fn freshen(rng: &mut StdRng, attributes: &mut [KeyValue]) {
+    for entry in attributes.iter_mut().filter(|entry| entry.key != "client.address") {
+        if let Some(AnyValue { value: Some(Value::StringValue(text)) }) = &mut entry.value {
+            let kept = text.len().saturating_sub(8);
+            let fresh = hex(rng, text.len() - kept);
+            text.truncate(kept);
+            text.push_str(&fresh);
+        }
+    }
+}
+
 /// A text attribute.
 pub fn text(key: &str, value: &str) -> KeyValue {
     attribute(key, Value::StringValue(value.to_owned()))

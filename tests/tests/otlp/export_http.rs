@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use prost::Message;
-use sluicebox::config::model::{Client, ExporterKind, Secret};
+use sluicebox::config::model::{Client, Encoding, ExporterKind, Secret};
 use sluicebox::export::{Destination, Sent, destination};
 use sluicebox::otlp::{ExportResponse, PartialSuccess, Status};
 use sluicebox::signal::Signal;
@@ -28,7 +28,7 @@ async fn requests_go_out_as_the_protocol_asks() {
     assert_eq!(soon(http(plain(peer.url() + "/otlp/")).send(Signal::Logs, &parts)).await, TAKEN);
     assert_eq!(soon(http(client(peer.url())).send(Signal::Metrics, &parts)).await, TAKEN);
     let own = vec![(Signal::Traces, peer.url() + "/own/path?key=1")];
-    let kind = ExporterKind::OtlpHttp { client: plain(String::new()), endpoints: own };
+    let kind = ExporterKind::OtlpHttp { client: plain(String::new()), endpoints: own, encoding: Encoding::Proto };
     let own = destination(&kind, Arc::new(Mutex::new(Vec::new()))).expect("is set up");
     assert_eq!(soon(own.send(Signal::Traces, &parts)).await, TAKEN);
     assert!(matches!(soon(own.send(Signal::Logs, &parts)).await, Sent::Refused { .. }), "no endpoint for logs");
@@ -123,7 +123,7 @@ async fn silence_and_refused_connections_are_retried() {
 #[tokio::test]
 async fn what_cannot_be_set_up_says_why() {
     let setup = |client| {
-        let kind = ExporterKind::OtlpHttp { client, endpoints: Vec::new() };
+        let kind = ExporterKind::OtlpHttp { client, endpoints: Vec::new(), encoding: Encoding::Proto };
         destination(&kind, Arc::new(Mutex::new(Vec::new()))).err().expect("is refused").to_string()
     };
     assert!(setup(plain("backend:4318".to_owned())).contains("backend:4318"));

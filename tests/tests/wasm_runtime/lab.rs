@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, span::Event};
 use prost::Message as _;
 use sluicebox::batch::Batch;
-use sluicebox::config::model::{Component, StageLimits};
+use sluicebox::config::model::{Component, Secret, StageLimits};
 use sluicebox::memory::Budget;
 use sluicebox::pipeline::stage::{Effects, Fault, Generation, Instance};
 use sluicebox::signal::Signal;
@@ -62,9 +62,19 @@ pub fn spec(behaviour: &str) -> GenerationSpec {
         number: 1,
         component: Component::File { path: guest("misbehaving"), sha256: None },
         config: format!("{{\"behaviour\": \"{behaviour}\"}}"),
+        keys: Vec::new(),
         limits: limits(),
         on_fault: None,
         workers: 1,
+    }
+}
+
+/// Of the misbehaving redactor, which has a key `salt`.
+pub fn redactor(behaviour: &str) -> GenerationSpec {
+    GenerationSpec {
+        component: Component::File { path: guest("misbehaving-redactor"), sha256: None },
+        keys: vec![("salt".to_owned(), Secret::new("a key"))],
+        ..spec(behaviour)
     }
 }
 
@@ -129,7 +139,7 @@ pub fn call(instance: &mut dyn Instance, bytes: &Bytes) -> Result<Effects, Fault
     let rows = batch.items();
     let (batch, result) = instance.call(batch, 0..rows);
     assert_eq!(batch.items(), rows);
-    let segments = batch.into_segments();
+    let segments = batch.into_segments().expect("fits");
     assert_eq!(segments.len(), 1);
     assert_eq!(segments[0].bytes, *bytes);
     result

@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
+mod bad_edits;
 mod building;
+mod editing;
 mod lab;
 mod misbehaving;

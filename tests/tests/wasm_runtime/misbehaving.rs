@@ -195,7 +195,7 @@ fn the_process_budget_stops_guests_too() {
     let lab = Lab::with_budget(16 * MIB);
     let mut instance = lab.instance("allocate");
     let fault = call(&mut *instance, &traces(1)).expect_err("faults");
-    assert_eq!(fault.kind, FaultKind::Memory);
+    assert_eq!(fault.kind, FaultKind::ProcessMemory);
     assert!(fault.message.contains("process"), "{fault}");
     drop(instance);
     wait_for(|| lab.budget.bytes_used() == 0);

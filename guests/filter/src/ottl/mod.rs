@@ -7,7 +7,6 @@ pub mod eval;
 pub mod lexer;
 pub mod parser;
 pub mod path;
-mod pattern;
 
 /// A condition: a boolean expression.
 #[derive(Debug)]
@@ -52,7 +51,7 @@ pub enum Comparison {
 /// A converter that gives a boolean.
 #[derive(Debug)]
 pub enum Call {
-    IsMatch(Operand, regex::Regex),
+    IsMatch(Operand, go_regex::Regex),
     HasPrefix(Operand, Operand),
     HasSuffix(Operand, Operand),
     IsKind(Operand, Kind),

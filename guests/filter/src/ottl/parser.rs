@@ -1,11 +1,11 @@
 //! Tokens to a condition.
 
-use regex::Regex;
+use go_regex::Regex;
 use sluicebox_guest::Level;
 
 use super::lexer::{Spanned, Token, tokens};
 use super::path::{self, Path, Scope};
-use super::{Call, Expr, Kind, Literal, Operand, SyntaxError, enums, pattern};
+use super::{Call, Expr, Kind, Literal, Operand, SyntaxError, enums};
 
 /// How deep parentheses and functions may nest, so that a condition cannot exhaust the stack.
 const DEPTH_MAX: usize = 64;
@@ -197,7 +197,7 @@ impl Parser<'_> {
     fn pattern(&mut self) -> Result<Regex, SyntaxError> {
         let Token::Str(pattern) = self.peek() else { return Err(self.unexpected("the pattern as a string")) };
         let regex =
-            pattern::compile(pattern).map_err(|message| self.error(format!("not a regular expression: {message}")))?;
+            go_regex::compile(pattern).map_err(|message| self.error(format!("not a regular expression: {message}")))?;
         self.next += 1;
         Ok(regex)
     }

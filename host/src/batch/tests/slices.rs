@@ -29,6 +29,19 @@ fn slices_are_as_large_as_they_may_be() {
             next = slice.end;
         }
         assert_eq!(next, batch.items());
+        for level in [Level::Resource, Level::Scope] {
+            let all = match level {
+                Level::Resource => batch.index.resources.extents.len(),
+                _ => batch.index.scopes.extents.len(),
+            };
+            let mut shown = 0;
+            for slice in &slices {
+                let rows = batch.index.rows_of(&batch.slice(slice.clone()), level).expect("every signal has it");
+                assert!(rows.start <= shown, "{level:?}: no row is left out");
+                shown = rows.end;
+            }
+            assert_eq!(shown as usize, all, "{level:?}: no row is left out");
+        }
         assert_eq!(slices.iter().map(|slice| batch.account_of(slice.clone())).sum::<u64>(), batch.account());
     });
 }
@@ -36,7 +49,7 @@ fn slices_are_as_large_as_they_may_be() {
 #[test]
 fn rows_past_the_end_are_none() {
     let batch = Batch::index(Signal::Traces, vec![Bytes::new(), Bytes::new()]).expect("empty requests");
-    assert_eq!((batch.items(), batch.account(), batch.slices(10, 10)), (0, 0, vec![]));
+    assert_eq!((batch.items(), batch.account(), batch.slices(10, 10)), (0, 0, vec![0..0]));
     assert_eq!((batch.segment_of(0), batch.items_of(7)), (2, 0..0));
     let slice = batch.slice(3..9);
     for level in Level::ALL {

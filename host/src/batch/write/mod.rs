@@ -10,7 +10,7 @@ use super::field::{Field, Path, Step};
 use super::levels::{Level, Slice};
 use super::new_values::{NewValues, put_any_value, put_bytes};
 use super::value::{KeyValue, kind};
-use super::wire::{DEPTH_MAX, Extent, LEN, Reader, put_varint};
+use super::wire::{DEPTH_MAX, Extent, FIXED32, FIXED64, LEN, Reader, Tag, VARINT, put_varint};
 
 mod nested;
 mod row;
@@ -97,7 +97,7 @@ impl<'a> Writer<'a> {
                     put_field(number, &any, to);
                     tag_len(number)
                 })?;
-                self.fields(row, 1 << number, with)
+                self.fields(row, 1 << number, true, with)
             }
             (Read::Scalar(scalar), _) => self.scalar(row, scalar, value),
             (Read::Attribute | Read::Metric(_), _) => Err(EditError::BadValue("a field that cannot be written")),
@@ -141,26 +141,28 @@ impl<'a> Writer<'a> {
                 found = true;
             }
         }
-        if found || with.len() == 0 {
+        if found || with.len() == 0 || !nested::makes_maps(steps) {
             return Ok(written);
         }
         self.append(row, with)?;
         Ok(true)
     }
 
-    /// Sets fields of a message, numbered by the bits of `numbers`, of which one is left: `with`, or none.
-    fn fields(&mut self, row: &Row<'_>, numbers: u32, with: Written) -> Result<bool, EditError> {
+    /// Sets fields of a message, numbered by the bits of `numbers`, of which one is left: `with`, or none. Where they have no presence, one
+    /// that is there with its default value is as good as absent.
+    fn fields(&mut self, row: &Row<'_>, numbers: u32, has_presence: bool, with: Written) -> Result<bool, EditError> {
         let mut found = false;
         for &part in row.parts() {
             let mut fields = Reader::within(row.bytes, part);
             loop {
                 let start = fields.at();
                 let Some(tag) = fields.tag()? else { break };
-                fields.skip(tag, DEPTH_MAX)?;
                 if tag.number >= 32 || numbers >> tag.number & 1 == 0 {
+                    fields.skip(tag, DEPTH_MAX)?;
                     continue;
                 }
-                if self.mode == Mode::Insert {
+                let is_default = read_default(&mut fields, tag, start)?;
+                if self.mode == Mode::Insert && (has_presence || !is_default) {
                     return Ok(false);
                 }
                 let with = if found { Written::NOTHING } else { with };
@@ -241,6 +243,17 @@ fn put_attribute(number: u32, key: &str, steps: &[Step], value: (u8, &[u8]), to:
     put_field(number, &entry, to);
     let end = (to.len() - entry.len() + key_end) as u32;
     end - key.len() as u32..end
+}
+
+/// Reads over a field; true if it holds nothing or zero.
+fn read_default(fields: &mut Reader<'_>, tag: Tag, start: u32) -> Result<bool, EditError> {
+    Ok(match tag.wire {
+        VARINT => fields.varint()? == 0,
+        FIXED64 => fields.fixed64()? == 0,
+        FIXED32 => fields.fixed32()? == 0,
+        LEN => fields.extent(start).map(|extent| extent.body == extent.end)?,
+        _ => return Ok(fields.wrong_wire()?),
+    })
 }
 
 /// A length-delimited field.

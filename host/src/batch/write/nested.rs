@@ -17,9 +17,8 @@ impl Writer<'_> {
         let path = self.path;
         let mut written = false;
         for &part in row.parts() {
-            for any in each_field(row.bytes, part, number)? {
-                written |= self.nested(row, &mut row.chain(part).to_vec(), any, &path.steps, value)?;
-            }
+            let anys = each_field(row.bytes, part, number)?;
+            written |= self.nested(row, &mut row.chain(part).to_vec(), &anys, &path.steps, value)?;
         }
         Ok(written)
     }
@@ -35,32 +34,28 @@ impl Writer<'_> {
     ) -> Result<bool, EditError> {
         let mut chain = outer.to_vec();
         chain.push(entry);
-        let mut written = false;
-        for any in each_field(row.bytes, entry, 2)? {
-            written |= self.nested(row, &mut chain, any, steps, value)?;
-        }
-        Ok(written)
+        let anys = each_field(row.bytes, entry, 2)?;
+        self.nested(row, &mut chain, &anys, steps, value)
     }
 
-    /// Within an AnyValue; `chain` encloses it and is left as it was.
+    /// Within an AnyValue, which may be in several parts; `chain` encloses it and is left as it was.
     fn nested(
         &mut self,
         row: &Row<'_>,
         chain: &mut Vec<Extent>,
-        any: Extent,
+        anys: &[Extent],
         steps: &[Step],
         value: u32,
     ) -> Result<bool, EditError> {
         let Some((step, rest)) = steps.split_first() else { return Ok(false) };
         let depth = chain.len();
-        chain.push(any);
-        let lists = each_field(row.bytes, any, if matches!(step, Step::Key(_)) { MAP } else { ARRAY })?;
+        let lists = lists(row.bytes, anys, if matches!(step, Step::Key(_)) { MAP } else { ARRAY })?;
         let mut written = false;
         let mut found = false;
         let mut number = 0;
-        for &list in &lists {
-            chain.push(list);
-            for entry in each_field(row.bytes, list, 1)? {
+        for &within in &lists {
+            chain.extend(within);
+            for entry in each_field(row.bytes, within[1], 1)? {
                 let is_it = match step {
                     Step::Key(key) => super::is_of_key(entry.of(row.bytes), key.as_bytes())?,
                     Step::Index(index) => number == *index,
@@ -73,21 +68,22 @@ impl Writer<'_> {
                     (_, true) if self.mode == Mode::Insert => false,
                     (_, true) => self.replace(row, chain, entry, step, value, found)?,
                     (Step::Key(_), false) => self.nested_in_entry(row, chain, entry, rest, value)?,
-                    (Step::Index(_), false) => self.nested(row, chain, entry, rest, value)?,
+                    (Step::Index(_), false) => self.nested(row, chain, &[entry], rest, value)?,
                 };
                 found = true;
             }
-            chain.pop();
+            chain.truncate(depth);
         }
-        if let (false, Some(&list), Step::Key(key)) = (found, lists.last(), step)
+        if let (false, Some(&within), Step::Key(key)) = (found, lists.last(), step)
             && self.to.get(value as usize).0 != kind::ABSENT
+            && makes_maps(rest)
         {
-            chain.push(list);
+            chain.extend(within);
             let with = self.entry(key, rest, value)?;
-            self.push(list.end..list.end, row, chain, with)?;
+            self.push(within[1].end..within[1].end, row, chain, with)?;
+            chain.truncate(depth);
             written = true;
         }
-        chain.truncate(depth);
         Ok(written)
     }
 
@@ -125,41 +121,58 @@ impl Writer<'_> {
     }
 }
 
-/// The AnyValue of a value, in the maps that lead to it. Lists are not made: nobody knows what is before the element.
-pub(super) fn put_nested(steps: &[Step], value: (u8, &[u8]), to: &mut Vec<u8>) {
-    let Some((step, rest)) = steps.split_first() else { return put_any_value(value.0, value.1, to) };
-    let mut any = Vec::new();
-    put_nested(rest, value, &mut any);
-    let mut list = Vec::new();
-    match step {
-        Step::Key(key) => {
-            let mut entry = Vec::new();
-            put_bytes(0x0a, key.as_bytes(), &mut entry);
-            put_bytes(0x12, &any, &mut entry);
-            put_bytes(0x0a, &entry, &mut list);
-            put_bytes(0x32, &list, to);
-        }
-        Step::Index(_) => {
-            put_bytes(0x0a, &any, &mut list);
-            put_bytes(0x2a, &list, to);
-        }
-    }
+/// Whether what these steps lead to can be made: lists cannot, as nobody knows what is before the element.
+pub(super) fn makes_maps(steps: &[Step]) -> bool {
+    steps.iter().all(|step| matches!(step, Step::Key(_)))
 }
 
-/// The occurrences of a length-delimited field.
+/// The AnyValue of a value, in the maps that lead to it.
+pub(super) fn put_nested(steps: &[Step], value: (u8, &[u8]), to: &mut Vec<u8>) {
+    let Some((Step::Key(key), rest)) = steps.split_first() else { return put_any_value(value.0, value.1, to) };
+    let mut any = Vec::new();
+    put_nested(rest, value, &mut any);
+    let mut entry = Vec::new();
+    put_bytes(0x0a, key.as_bytes(), &mut entry);
+    put_bytes(0x12, &any, &mut entry);
+    let mut map = Vec::new();
+    put_bytes(0x0a, &entry, &mut map);
+    put_bytes(0x32, &map, to);
+}
+
+/// The lists or maps (field `number`) of an AnyValue in parts, each with the part that it is in. Of a oneof the last variant stays.
+fn lists(bytes: &[u8], anys: &[Extent], number: u32) -> Result<Vec<[Extent; 2]>, Malformed> {
+    let mut lists = Vec::new();
+    for &any in anys {
+        let mut fields = Reader::within(bytes, any);
+        loop {
+            let start = fields.at();
+            let Some(tag) = fields.tag()? else { break };
+            if tag.number == number && tag.wire == LEN {
+                lists.push([any, fields.extent(start)?]);
+                continue;
+            }
+            fields.skip(tag, DEPTH_MAX)?;
+            if (1..=8).contains(&tag.number) {
+                lists.clear();
+            }
+        }
+    }
+    Ok(lists)
+}
+
+/// The occurrences of a field; of one that holds a number, without a payload.
 pub(super) fn each_field(bytes: &[u8], message: Extent, number: u32) -> Result<Vec<Extent>, Malformed> {
     let mut found = Vec::new();
     let mut fields = Reader::within(bytes, message);
     loop {
         let start = fields.at();
         let Some(tag) = fields.tag()? else { return Ok(found) };
-        if tag.number != number {
-            fields.skip(tag, DEPTH_MAX)?;
-        } else if tag.wire == LEN {
+        if tag.number == number && tag.wire == LEN {
             found.push(fields.extent(start)?);
-        } else {
-            // A field of the protocol that holds a number.
-            fields.skip(tag, DEPTH_MAX)?;
+            continue;
+        }
+        fields.skip(tag, DEPTH_MAX)?;
+        if tag.number == number {
             found.push(Extent { start, body: fields.at(), end: fields.at() });
         }
     }

@@ -26,7 +26,7 @@ impl Writer<'_> {
         };
         if !matches!(scalar, Scalar::StatusCode | Scalar::StatusMessage) {
             let with = self.encoded(value, field.number, put)?;
-            return self.fields(row, field.replaces, with);
+            return self.fields(row, field.replaces, field.has_presence, with);
         }
         let whole = self.encoded(value, STATUS, |value, to| {
             let mut status = Vec::with_capacity(value.1.len() + 16);
@@ -77,6 +77,8 @@ struct FieldForm {
     number: u32,
     /// A bit for each field that it takes the place of: itself, and others of a oneof.
     replaces: u32,
+    /// Whether it can be there with its default value.
+    has_presence: bool,
     form: Form,
 }
 
@@ -96,8 +98,9 @@ impl FieldForm {
     /// None where the message does not have the field.
     fn of(scalar: Scalar, message: Message) -> Option<FieldForm> {
         let is_number = message == Message::NumberPoint;
-        let plain = |number, form| Some(FieldForm { number, replaces: 1 << number, form });
-        let oneof = |number, form| Some(FieldForm { number, replaces: 1 << AS_DOUBLE | 1 << AS_INT, form });
+        let plain = |number, form| Some(FieldForm { number, replaces: 1 << number, has_presence: false, form });
+        let oneof =
+            |number, form| Some(FieldForm { number, replaces: 1 << AS_DOUBLE | 1 << AS_INT, has_presence: true, form });
         match scalar {
             Scalar::Text(number) => plain(number, Form::Text),
             Scalar::Int32(number) => plain(number, Form::Int32),
@@ -110,7 +113,11 @@ impl FieldForm {
             Scalar::PointDouble if is_number => oneof(AS_DOUBLE, Form::Double),
             Scalar::PointInt if is_number => oneof(AS_INT, Form::Fixed64),
             Scalar::PointCount if !is_number => plain(4, Form::Fixed64),
-            Scalar::PointSum if !is_number => plain(5, Form::Double),
+            // Of summaries it is a plain double, of histograms one with presence.
+            Scalar::PointSum if !is_number => {
+                let has_presence = message != Message::SummaryPoint;
+                Some(FieldForm { number: 5, replaces: 1 << 5, has_presence, form: Form::Double })
+            }
             _ => None,
         }
     }

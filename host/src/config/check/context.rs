@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use crate::config::Environment;
 use crate::config::code::{Code, Severity};
+use crate::config::files::FileDigest;
 use crate::config::report::Problem;
-use crate::config::source::Place;
+use crate::config::source::{Place, Sources};
 
 /// Shared by all checks of a file.
 #[derive(Clone, Copy)]
@@ -14,7 +16,7 @@ pub(super) struct Context<'a> {
     problems: &'a Problems,
     warns: bool,
     pub(super) environment: &'a dyn Environment,
-    pub(super) directory: &'a std::path::Path,
+    sources: &'a Sources,
 }
 
 /// Problems found so far.
@@ -22,15 +24,21 @@ pub(super) struct Context<'a> {
 pub(super) struct Problems {
     found: RefCell<Vec<Problem>>,
     secrets: RefCell<Vec<Place>>,
+    read: RefCell<Vec<(PathBuf, FileDigest)>>,
+}
+
+/// What checks leave behind.
+pub(super) struct Found {
+    pub(super) problems: Vec<Problem>,
+    /// Places that must not be shown.
+    pub(super) secrets: Vec<Place>,
+    /// Files that were read beside those of the configuration.
+    pub(super) read: Vec<(PathBuf, FileDigest)>,
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(
-        problems: &'a Problems,
-        environment: &'a dyn Environment,
-        directory: &'a std::path::Path,
-    ) -> Self {
-        Self { problems, warns: true, environment, directory }
+    pub(super) fn new(problems: &'a Problems, environment: &'a dyn Environment, sources: &'a Sources) -> Self {
+        Self { problems, warns: true, environment, sources }
     }
 
     /// For what no pipeline uses: that it is unused is warning enough.
@@ -42,6 +50,16 @@ impl<'a> Context<'a> {
         if self.warns || problem.code.severity() == Severity::Error {
             self.problems.found.borrow_mut().push(problem);
         }
+    }
+
+    /// Where relative paths start that stand at this place.
+    pub(super) fn directory(self, place: Place) -> &'a Path {
+        self.sources.of(place).directory()
+    }
+
+    /// Notes that a file decides what the configuration is.
+    pub(super) fn note(self, path: PathBuf, digest: FileDigest) {
+        self.problems.read.borrow_mut().push((path, digest));
     }
 
     /// Keeps a place of the file out of every message.
@@ -56,12 +74,12 @@ impl<'a> Context<'a> {
 
 impl Problems {
     pub(super) fn new(problems: Vec<Problem>) -> Self {
-        Self { found: RefCell::new(problems), secrets: RefCell::default() }
+        Self { found: RefCell::new(problems), ..Self::default() }
     }
 
-    /// All problems and the places that must not be shown, less those that only follow from another at the same place: what became of a `${...}` that could not
-    /// be replaced, and the warning that an unset variable is empty where that is already an error.
-    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Place>) {
+    /// Everything, less problems that only follow from another at the same place: what became of a `${...}` that could not be
+    /// replaced, and the warning that an unset variable is empty where that is already an error.
+    pub(super) fn finish(self) -> Found {
         let mut problems = self.found.into_inner();
         let places = |problems: &[Problem], wanted: &dyn Fn(Code) -> bool| -> HashSet<_> {
             problems.iter().filter(|problem| wanted(problem.code)).filter_map(|problem| problem.place).collect()
@@ -75,7 +93,7 @@ impl Problems {
                 code => is_reference(code) || !broken.contains(&place),
             })
         });
-        (problems, self.secrets.into_inner())
+        Found { problems, secrets: self.secrets.into_inner(), read: self.read.into_inner() }
     }
 }
 

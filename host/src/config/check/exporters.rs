@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::client::{Transport, client, endpoint_url};
 use super::section::Section;
 use crate::config::code::Code;
-use crate::config::model::{Exporter, ExporterKind, Queue, Retry, Verbosity};
+use crate::config::model::{Encoding, Exporter, ExporterKind, Queue, Retry, Verbosity};
 use crate::signal::Signal;
 
 const QUEUE_REQUESTS_MAX: u64 = 1_000_000;
@@ -51,7 +51,8 @@ pub(super) fn otlp_http(name: &str, mut section: Section<'_>) -> Exporter {
         }
     }
     let client = client(&mut section, Transport::Http, endpoints.is_empty());
-    section.only("encoding", &["proto"], "use proto, which every OTLP receiver takes");
+    let words = [("proto", Encoding::Proto), ("json", Encoding::Json)];
+    let encoding = section.choice("encoding", &words).unwrap_or(Encoding::Proto);
     section.refuse(&["auth", "middlewares"], "send a fixed \"headers\" entry instead");
     section.refuse(&["compression_params", "proxy_url", "cookies", "profiles_endpoint"], "remove it");
     section.refuse(
@@ -70,7 +71,7 @@ pub(super) fn otlp_http(name: &str, mut section: Section<'_>) -> Exporter {
     section.ignore(&["read_buffer_size", "write_buffer_size"], "buffers are sized by the connection's traffic");
     let (queue, retry) = (queue(section.child("sending_queue")), retry(section.child("retry_on_failure")));
     section.finish();
-    Exporter { name: name.to_owned(), kind: ExporterKind::OtlpHttp { client, endpoints }, queue, retry }
+    Exporter { name: name.to_owned(), kind: ExporterKind::OtlpHttp { client, endpoints, encoding }, queue, retry }
 }
 
 /// `debug`, once `logging`: prints at once, so it has neither queue nor retries.

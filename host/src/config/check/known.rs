@@ -41,7 +41,7 @@ impl Group {
     pub(in crate::config) const fn supported(self) -> &'static [&'static str] {
         match self {
             Group::Receivers => &["otlp"],
-            Group::Processors => &["batch", "filter", "memory_limiter", "wasm"],
+            Group::Processors => &["attributes", "batch", "filter", "memory_limiter", "redaction", "resource", "wasm"],
             Group::Exporters => &["debug", "logging", "otlp", "otlp_grpc", "otlp_http", "otlphttp"],
             Group::Connectors | Group::Extensions => &[],
         }
@@ -135,7 +135,6 @@ const RECEIVERS: &[&str] = &[
 
 const PROCESSORS: &[&str] = &[
     "adaptive_tail_sampling",
-    "attributes",
     "coralogix",
     "cumulativetodelta",
     "datadog",
@@ -157,9 +156,7 @@ const PROCESSORS: &[&str] = &[
     "metricstransform",
     "probabilistic_sampler",
     "queuebatch",
-    "redaction",
     "remotetap",
-    "resource",
     "resourcedetection",
     "routing",
     "schema",

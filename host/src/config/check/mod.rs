@@ -5,20 +5,21 @@ mod client;
 mod context;
 mod definitions;
 mod exporters;
+mod keys;
 pub(super) mod known;
 mod names;
 mod pipelines;
-mod processors;
+pub(super) mod processors;
 mod receivers;
 mod section;
 mod service;
 mod values;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use self::address::Listener;
-use self::context::{Context, Problems};
+use self::context::{Context, Found, Problems};
 use self::definitions::Definitions;
 use self::known::Group;
 use self::pipelines::Draft;
@@ -26,22 +27,28 @@ use self::processors::Processor;
 use self::section::Section;
 use super::Environment;
 use super::code::Code;
+use super::files::FileDigest;
 use super::model::{Config, Exporter, ExporterKind, Lines, MemoryLimit, Pipeline, Receiver, Stage, Step};
 use super::report::Problem;
-use super::source::Place;
+use super::source::{Place, Sources};
 use super::tree::Node;
 
-/// Checks a whole file. The configuration may be used only if no problem is an error.
-pub(super) fn check(
-    root: &Node,
-    environment: &dyn Environment,
-    directory: &Path,
-    problems: Vec<Problem>,
-) -> (Config, Vec<Problem>, Vec<Place>) {
+/// A checked file. The configuration may be used only if no problem is an error.
+pub(super) struct Checked {
+    pub(super) config: Config,
+    pub(super) problems: Vec<Problem>,
+    /// Places that must not be shown.
+    pub(super) secrets: Vec<Place>,
+    /// Files that were read beside those of `sources`: keys.
+    pub(super) read: Vec<(PathBuf, FileDigest)>,
+}
+
+/// Checks a whole file.
+pub(super) fn check(root: &Node, environment: &dyn Environment, sources: &Sources, problems: Vec<Problem>) -> Checked {
     let problems = Problems::new(problems);
-    let config = check_root(root, Context::new(&problems, environment, directory));
-    let (problems, secrets) = problems.finish();
-    (config, problems, secrets)
+    let config = check_root(root, Context::new(&problems, environment, sources));
+    let Found { problems, secrets, read } = problems.finish();
+    Checked { config, problems, secrets, read }
 }
 
 fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
@@ -105,7 +112,7 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
 
 impl Lines {
     fn put(&mut self, part: String, place: Place) {
-        self.0.insert(part, place.line);
+        self.0.insert(part, place);
     }
 }
 
@@ -200,7 +207,7 @@ impl<'a> Parts<'a> {
         let Some(signal) = draft.signal else { return };
         for reference in &draft.exporters {
             let exporter = self.exporters.iter().find(|exporter| exporter.name == reference.id);
-            if let Some(ExporterKind::OtlpHttp { client, endpoints }) = exporter.map(|exporter| &exporter.kind)
+            if let Some(ExporterKind::OtlpHttp { client, endpoints, .. }) = exporter.map(|exporter| &exporter.kind)
                 && client.endpoint.is_empty()
                 && !endpoints.is_empty()
                 && endpoints.iter().all(|(of, _)| *of != signal)

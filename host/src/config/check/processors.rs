@@ -1,14 +1,15 @@
-//! `processors`: `filter` and `wasm` (guest stages), `batch`, `memory_limiter`.
+//! `processors`: `attributes`, `filter`, `redaction`, `resource` and `wasm` (guest stages), `batch`, `memory_limiter`.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::keys::keys;
 use super::section::Section;
 use crate::config::code::Code;
-use crate::config::model::OnFault;
-use crate::config::model::{Component, MemoryLimit, Merge, Stage, StageLimits};
-use crate::config::tree::Node;
+use crate::config::model::{Component, MemoryLimit, Merge, OnFault, Stage, StageLimits};
+use crate::config::report::Problem;
+use crate::config::tree::{Entry, Node, Value};
 
 /// Bounds of a guest's instance unless told otherwise.
 pub const STAGE_LIMITS_DEFAULT: StageLimits = StageLimits {
@@ -33,6 +34,9 @@ const LIMIT_MIB_MAX: u64 = 16 << 20;
 /// `memory_limiter` of the Collector: the part of the limit that is kept free unless told otherwise.
 const SPIKE_PERCENT_DEFAULT: u64 = 20;
 
+/// Keys of a bundled component's map that are the engine's own.
+pub(in crate::config) const OWN_KEYS: [&str; 3] = ["keys", "limits", "on_fault"];
+
 /// A processor of the file.
 pub(super) enum Processor {
     Stage(Stage),
@@ -40,20 +44,40 @@ pub(super) enum Processor {
     Limit(MemoryLimit),
 }
 
-/// The Collector's own processors that ship as components take their whole map as configuration.
-pub(super) fn bundled(name: &str, kind: &str, section: &Section<'_>, node: &Node, line: u32) -> Stage {
+/// The Collector's own processors that ship as components take their whole map as configuration, less the engine's own keys: `limits`,
+/// `on_fault` and, where it edits, `keys`. The Collector's processors have no keys of these names.
+pub(super) fn bundled(name: &str, kind: &str, mut section: Section<'_>, node: &Node) -> Stage {
+    let edits = kind != "filter";
+    let keys = if edits { keys(&mut section) } else { Vec::new() };
+    let limits = limits(section.child("limits"));
+    let on_fault = on_fault(&mut section);
+    if edits && on_fault == Some(OnFault::Pass) {
+        warn_of_pass(&mut section);
+    }
+    let is_own = |entry: &Entry| section.knows(&entry.key);
+    let config = match &node.value {
+        Value::Map(entries) if entries.iter().any(is_own) => {
+            let rest = entries.iter().filter(|entry| !is_own(entry)).cloned().collect();
+            json(&section, &Node { value: Value::Map(rest), ..node.clone() })
+        }
+        _ => json(&section, node),
+    };
+    // One component does both: they differ in what they call their list of actions.
+    let component = if kind == "resource" { "attributes" } else { kind };
     Stage {
         name: name.to_owned(),
-        component: Component::Bundled(kind.to_owned()),
-        config: json(section, node),
-        limits: STAGE_LIMITS_DEFAULT,
-        on_fault: None,
-        line,
+        component: Component::Bundled(component.to_owned()),
+        config,
+        keys,
+        limits,
+        on_fault,
+        place: section.place,
+        config_place: node.place,
     }
 }
 
 /// `wasm/<name>`: a user's component.
-pub(super) fn wasm(name: &str, mut section: Section<'_>, line: u32) -> Stage {
+pub(super) fn wasm(name: &str, mut section: Section<'_>) -> Stage {
     let component = section.required("component", "name the component's file: \"component: ./filter.wasm\"");
     let path = component.and_then(|node| section.text_of("component", node));
     if let Some((node, path)) = component.zip(path)
@@ -62,14 +86,32 @@ pub(super) fn wasm(name: &str, mut section: Section<'_>, line: u32) -> Stage {
         let message = format!("{}: fetching is not supported yet: {}", section.named("component"), node.found());
         section.context.tell(Code::UnsupportedValue, node.place, message, "name a file, such as ./filter.wasm");
     }
-    let path = section.context.directory.join(path.unwrap_or_default());
+    let directory = section.context.directory(component.map_or(section.place, |node| node.place));
+    let path = directory.join(path.unwrap_or_default());
     let sha256 = sha256(&mut section);
-    let config = section.get("config").map_or_else(|| "{}".to_owned(), |node| json(&section, node));
+    let config = section.get("config");
+    let (place, config_place) = (section.place, config.map_or(section.place, |node| node.place));
+    let config = config.map_or_else(|| "{}".to_owned(), |node| json(&section, node));
+    let keys = keys(&mut section);
     grants(&mut section);
     let limits = limits(section.child("limits"));
-    let on_fault = section.choice("on_fault", &[("reject", OnFault::Reject), ("pass", OnFault::Pass)]);
+    let on_fault = on_fault(&mut section);
     section.finish();
-    Stage { name: name.to_owned(), component: Component::File { path, sha256 }, config, limits, on_fault, line }
+    let component = Component::File { path, sha256 };
+    Stage { name: name.to_owned(), component, config, keys, limits, on_fault, place, config_place }
+}
+
+fn on_fault(section: &mut Section<'_>) -> Option<OnFault> {
+    section.choice("on_fault", &[("reject", OnFault::Reject), ("pass", OnFault::Pass)])
+}
+
+/// Whoever redacts may let through what was not judged only where they have said so, and have been told.
+fn warn_of_pass(section: &mut Section<'_>) {
+    let Some(entry) = section.entry("on_fault") else { return };
+    let message = format!("{} passes what it did not judge", section.owner);
+    let help = "remove it: senders are told to retry then, and nothing unredacted leaves";
+    let problem = Problem::new(Code::PassesUnjudged, entry.value.place, message, help);
+    section.context.push(problem.detail("after a fault a batch goes on as it came, secrets included"));
 }
 
 fn sha256(section: &mut Section<'_>) -> Option<String> {
@@ -207,11 +249,10 @@ pub(super) fn memory_limiter(mut section: Section<'_>) -> MemoryLimit {
 
 /// A processor of a supported type.
 pub(super) fn read(name: &str, kind: &str, section: Section<'_>, node: &Node) -> Processor {
-    let line = section.place.line;
     match kind {
         "batch" => Processor::Merge(batch(name, section)),
         "memory_limiter" => Processor::Limit(memory_limiter(section)),
-        "wasm" => Processor::Stage(wasm(name, section, line)),
-        bundled_kind => Processor::Stage(bundled(name, bundled_kind, &section, node, line)),
+        "wasm" => Processor::Stage(wasm(name, section)),
+        bundled_kind => Processor::Stage(bundled(name, bundled_kind, section, node)),
     }
 }

@@ -72,6 +72,14 @@ impl<'a> Section<'a> {
         item
     }
 
+    /// The map under a key that is a name.
+    pub(super) fn item_of(&self, name: &str, place: Place, node: &'a Node) -> Section<'a> {
+        let mut item = Self::empty(self.context, self.owner.clone(), place);
+        item.path = self.path_of(name);
+        item.set(node, Some(self.named(name)));
+        item
+    }
+
     fn set(&mut self, node: &'a Node, named: Option<String>) {
         match &node.value {
             Value::Map(entries) => self.entries = entries,
@@ -145,13 +153,10 @@ impl<'a> Section<'a> {
 
     /// Reports every key that was not asked for.
     pub(super) fn finish(self) {
-        let where_ = match self.path.as_str() {
-            "" => self.owner.clone(),
-            path => self.of_owner(path),
-        };
+        let where_ = self.title();
         for entry in self.entries {
             let key = entry.key.as_str();
-            if !self.known.contains(&key) && !self.refused.contains(&key) {
+            if !self.knows(key) {
                 let mut keys = self.known.clone();
                 keys.sort_unstable();
                 self.context.tell(
@@ -162,6 +167,11 @@ impl<'a> Section<'a> {
                 );
             }
         }
+    }
+
+    /// Whether a key was asked for, or is refused.
+    pub(super) fn knows(&self, key: &str) -> bool {
+        self.known.contains(&key) || self.refused.contains(&key)
     }
 
     /// True if its value is no map, which has been reported.
@@ -177,6 +187,11 @@ impl<'a> Section<'a> {
     /// `"protocols.grpc.endpoint" of receiver "otlp"`; a key of the file itself has no owner to name.
     pub(super) fn named(&self, key: &str) -> String {
         self.of_owner(&self.path_of(key))
+    }
+
+    /// The section itself: `"keys.pii" of processor "wasm/mine"`.
+    pub(super) fn title(&self) -> String {
+        if self.path.is_empty() { self.owner.clone() } else { self.of_owner(&self.path) }
     }
 
     fn of_owner(&self, path: &str) -> String {

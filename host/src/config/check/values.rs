@@ -168,6 +168,9 @@ fn is_offered(word: &str) -> bool {
 pub(super) fn with_origin(problem: Problem, node: &Node) -> Problem {
     match (&node.substituted, node.unset_variable()) {
         (_, Some(variable)) => problem.detail(format!("environment variable \"{variable}\" is not set")),
+        (Some(substituted), None) if substituted.from_file => {
+            problem.detail("its value comes from a file and is not shown")
+        }
         (Some(_), None) => problem.detail("its value comes from the environment and is not shown"),
         (None, None) => problem,
     }

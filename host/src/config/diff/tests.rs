@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::config::model::Secret;
 use crate::config::{System, load_text};
 
 const BASE: &str = "\
@@ -29,7 +30,8 @@ fn changed(from: &str, to: &str) -> Diff {
 }
 
 fn others(diff: &Diff) -> Vec<(&str, Option<u32>, ChangeKind)> {
-    diff.others.iter().map(|change| (change.part.as_str(), change.line, change.kind)).collect()
+    let line = |change: &Change| change.place.map(|place| place.line);
+    diff.others.iter().map(|change| (change.part.as_str(), line(change), change.kind)).collect()
 }
 
 #[test]
@@ -40,18 +42,32 @@ fn lines_and_comments_are_no_change() {
 #[test]
 fn a_changed_stage_says_in_what() {
     for (from, to, expected) in [
-        ("a.wasm", "b.wasm", [true, false, false, false]),
-        ("a.wasm", &format!("a.wasm, sha256: {}", "a".repeat(64)), [true, false, false, false]),
-        ("x: 1", "x: 2", [false, true, false, false]),
-        ("a.wasm", "a.wasm, limits: {deadline: 1s}", [false, false, true, false]),
-        ("a.wasm", "a.wasm, on_fault: pass", [false, false, false, true]),
+        ("a.wasm", "b.wasm", [true, false, false, false, false]),
+        ("a.wasm", &format!("a.wasm, sha256: {}", "a".repeat(64)), [true, false, false, false, false]),
+        ("x: 1", "x: 2", [false, true, false, false, false]),
+        ("a.wasm", "a.wasm, keys: {pii: {env: PATH}}", [false, false, true, false, false]),
+        ("a.wasm", "a.wasm, limits: {deadline: 1s}", [false, false, false, true, false]),
+        ("a.wasm", "a.wasm, on_fault: pass", [false, false, false, false, true]),
     ] {
         let diff = changed(from, to);
         let [change] = diff.stages.as_slice() else { panic!("{diff:?}") };
-        assert_eq!((change.name.as_str(), change.line), ("wasm/a", 3));
-        assert_eq!([change.component, change.config, change.limits, change.on_fault], expected, "{to}");
+        assert_eq!((change.name.as_str(), change.place.line), ("wasm/a", 3));
+        let found = [change.component, change.config, change.keys, change.limits, change.on_fault];
+        assert_eq!(found, expected, "{to}");
         assert!(diff.is_live());
     }
+}
+
+#[test]
+fn other_bytes_of_a_key_are_a_change() {
+    let mut new = config(&BASE.replace("a.wasm", "a.wasm, keys: {pii: {env: PATH}}"));
+    let old = new.clone();
+    assert!(diff(&old, &new).is_empty());
+    let stage = new.stages.iter_mut().find(|stage| stage.name == "wasm/a").unwrap();
+    stage.keys[0].1 = Secret::new("another key of enough bytes");
+    let diff = diff(&old, &new);
+    assert!(diff.is_live() && diff.stages[0].keys && !diff.stages[0].config, "{diff:?}");
+    assert!(!format!("{diff:?}{:?}", new.stages).contains("another key"));
 }
 
 #[test]

@@ -1,11 +1,32 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
 use super::*;
+use crate::config::Environment;
+use crate::config::files::Files;
+
+/// One variable.
+struct Variable(&'static str, &'static str);
+
+impl Environment for Variable {
+    fn variable(&self, name: &str) -> Option<String> {
+        (name == self.0).then(|| self.1.to_owned())
+    }
+
+    fn resolve(&self, _host: &str, _port: u16) -> Option<SocketAddr> {
+        None
+    }
+}
+
+fn parsed_with(text: &str, environment: &Variable) -> (Option<Node>, Vec<Problem>) {
+    let files = Files::new(Source::new("test.yaml".into(), text.into(), PathBuf::new()));
+    let mut problems = Vec::new();
+    let node = parse(&mut Loader::new(files, environment, "test.yaml".into()), &mut problems);
+    (node, problems)
+}
 
 fn parsed(text: &str) -> (Option<Node>, Vec<Problem>) {
-    let source = Source::new("test.yaml".into(), text.into());
-    let variable = |name: &str| (name == "A").then(|| "value".to_owned());
-    let mut problems = Vec::new();
-    let node = parse(&source, &variable, &mut problems);
-    (node, problems)
+    parsed_with(text, &Variable("A", "value"))
 }
 
 fn json(text: &str) -> String {
@@ -23,7 +44,7 @@ fn at<'n>(node: &'n Node, path: &[&str]) -> &'n Node {
 }
 
 fn place(line: u32, column: u32, end_column: u32) -> Place {
-    Place { line, column, end_column }
+    Place { file: 0, line, column, end_column }
 }
 
 #[test]
@@ -65,8 +86,7 @@ fn aliases_and_merge_keys_are_expanded() {
 
 #[test]
 fn a_variable_never_becomes_structure() {
-    let source = Source::new("test.yaml".into(), "a: ${X}\n".into());
-    let node = parse(&source, &|_| Some("{b: [1]}\nc: 2".to_owned()), &mut Vec::new()).unwrap();
+    let node = parsed_with("a: ${X}\n", &Variable("X", "{b: [1]}\nc: 2")).0.unwrap();
     assert!(matches!(&at(&node, &["a"]).value, Value::Text(text) if text == "{b: [1]}\nc: 2"));
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -26,6 +26,7 @@ use crate::signal::Signal;
 pub enum Act {
     /// Drops these item rows, by the rule of this number.
     Drop(Vec<u32>, u16),
+    Want(Effects),
     Fault(FaultKind),
     Panic,
 }
@@ -40,6 +41,10 @@ pub struct FakeGeneration {
     pub guest: Arc<Guest>,
     pub calls: Arc<AtomicU64>,
     pub rules: Vec<String>,
+    /// While it is true, there are no instances.
+    pub is_unavailable: Arc<AtomicBool>,
+    /// An instance lasts for so many calls, then it faults.
+    pub calls_max: u64,
 }
 
 impl FakeGeneration {
@@ -51,6 +56,8 @@ impl FakeGeneration {
             guest: Arc::new(guest),
             calls: Arc::default(),
             rules: vec!["even".to_owned(), "odd".to_owned()],
+            is_unavailable: Arc::default(),
+            calls_max: u64::MAX,
         }
     }
 }
@@ -83,24 +90,37 @@ impl Generation for FakeGeneration {
     }
 
     fn instance(&self) -> Result<Box<dyn Instance>, Fault> {
-        Ok(Box::new(FakeInstance { guest: Arc::clone(&self.guest), calls: Arc::clone(&self.calls) }))
+        if self.is_unavailable.load(Ordering::Relaxed) {
+            return Err(Fault { kind: FaultKind::Trap, message: "no instance".to_owned() });
+        }
+        Ok(Box::new(FakeInstance {
+            guest: Arc::clone(&self.guest),
+            calls: Arc::clone(&self.calls),
+            calls_left: self.calls_max,
+        }))
     }
 }
 
 struct FakeInstance {
     guest: Arc<Guest>,
     calls: Arc<AtomicU64>,
+    calls_left: u64,
 }
 
 impl Instance for FakeInstance {
     fn call(&mut self, batch: Batch, items: Range<u32>) -> (Batch, Result<Effects, Fault>) {
         self.calls.fetch_add(1, Ordering::Relaxed);
+        let Some(left) = self.calls_left.checked_sub(1) else {
+            return (batch, Err(Fault { kind: FaultKind::Memory, message: "worn out".to_owned() }));
+        };
+        self.calls_left = left;
         let result = match (self.guest)(&batch, items.clone()) {
             Act::Drop(dropped, rule) => {
                 let mut rows = RowSet::empty(Level::Item, items.end - items.start);
                 dropped.into_iter().for_each(|row| rows.insert(row));
-                Ok(Effects { drops: vec![RuleDrop { rows, rule }] })
+                Ok(Effects { drops: vec![RuleDrop { rows, rule }], ..Effects::default() })
             }
+            Act::Want(effects) => Ok(effects),
             Act::Fault(kind) => Err(Fault { kind, message: "as asked".to_owned() }),
             Act::Panic => panic!("as asked"),
         };
@@ -121,6 +141,8 @@ pub struct FakeDestination {
     gate: watch::Receiver<bool>,
     answer: Box<dyn Fn(u64) -> Sent + Send + Sync>,
     pub taken: Mutex<VecDeque<u64>>,
+    /// All that was sent to it, whatever it answered.
+    pub seen: Mutex<Vec<Bytes>>,
 }
 
 impl FakeDestination {
@@ -129,7 +151,7 @@ impl FakeDestination {
         gate: watch::Receiver<bool>,
         answer: impl Fn(u64) -> Sent + Send + Sync + 'static,
     ) -> Arc<FakeDestination> {
-        Arc::new(FakeDestination { gate, answer: Box::new(answer), taken: Mutex::default() })
+        Arc::new(FakeDestination { gate, answer: Box::new(answer), taken: Mutex::default(), seen: Mutex::default() })
     }
 }
 
@@ -139,7 +161,9 @@ impl Destination for FakeDestination {
             let mut gate = self.gate.clone();
             // A gate without a key stays as it is.
             let _open_or_left = gate.wait_for(|open| *open).await;
-            let whole = Batch::index(signal, vec![body.concat().into()]).expect("what is sent can be read");
+            let body = Bytes::from(body.concat());
+            self.seen.lock().expect("no panic").push(body.clone());
+            let whole = Batch::index(signal, vec![body]).expect("what is sent can be read");
             let sent = (self.answer)(whole.account());
             if matches!(sent, Sent::Accepted { .. }) {
                 self.taken.lock().expect("no panic").push_back(whole.account());

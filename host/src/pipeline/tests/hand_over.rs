@@ -9,7 +9,8 @@ fn body() -> Bytes {
 
 /// A pipeline without steps; exporters that fail lose their vote at once.
 fn rig(exporters: Vec<(model::Exporter, Arc<dyn Destination>)>) -> Rig {
-    Rig::with_votes_until(Duration::ZERO, Signal::Traces, 1, Vec::new(), vec![Vec::new()], exporters)
+    let patience = Patience { failing_votes_until: Duration::ZERO, ..Patience::default() };
+    Rig::with_patience(patience, Signal::Traces, 1, Vec::new(), vec![Vec::new()], exporters)
 }
 
 /// An exporter that has failed, tries again for ever, and has no place left.

@@ -118,7 +118,7 @@ async fn a_guest_that_always_faults_late_does_not_keep_the_thread() {
     let calls = Arc::clone(&generation.calls);
     let (rig, _sink) = rig(vec![generation]);
     let first = rig.submit(request(Signal::Traces, 1, 1));
-    let others: Vec<_> = (0..100).map(|_| rig.submit(request(Signal::Traces, 1, 2))).collect();
+    let others: Vec<_> = (0..100).map(|n| rig.submit(request(Signal::Traces, 1, 2 + n))).collect();
     go.store(true, Ordering::Relaxed);
     assert_eq!(heard(first).await, Outcome::ACCEPTED);
     for answer in others {

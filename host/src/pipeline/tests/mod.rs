@@ -17,11 +17,15 @@ use crate::memory::Budget;
 use crate::pipeline::inlet::Inlet;
 use crate::pipeline::intake::Intake as _;
 
+mod fail_closed;
 mod fakes;
 mod hand_over;
 mod judging;
 mod merging;
+mod poison;
 mod random;
+mod rows;
+mod rowwise;
 
 const BUDGET_BYTES: u64 = 1 << 30;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,11 +52,11 @@ impl Rig {
         pipelines: Vec<Vec<Step>>,
         exporters: Vec<(model::Exporter, Arc<dyn Destination>)>,
     ) -> Rig {
-        Rig::with_votes_until(hand_over_for_ever(), signal, threads, generations, pipelines, exporters)
+        Rig::with_patience(Patience::default(), signal, threads, generations, pipelines, exporters)
     }
 
-    fn with_votes_until(
-        failing_votes_until: Duration,
+    fn with_patience(
+        patience: Patience,
         signal: Signal,
         threads: usize,
         generations: Vec<Arc<dyn Generation>>,
@@ -77,7 +81,8 @@ impl Rig {
                 workers: workers.way(),
                 runtime: tokio::runtime::Handle::current(),
                 all_metrics: Arc::clone(&metrics),
-                failing_votes_until,
+                failing_votes_until: patience.failing_votes_until,
+                bisecting_max: patience.bisecting_max,
                 open_parts: 0.into(),
             })
         };
@@ -143,8 +148,17 @@ impl Rig {
     }
 }
 
-fn hand_over_for_ever() -> Duration {
-    Duration::MAX
+/// For how long what is waited for. Not the times of production, so that a busy machine changes no result.
+#[derive(Clone, Copy)]
+struct Patience {
+    failing_votes_until: Duration,
+    bisecting_max: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience { failing_votes_until: Duration::MAX, bisecting_max: PATIENCE }
+    }
 }
 
 async fn heard(answer: Answer) -> Outcome {

@@ -8,9 +8,10 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng};
 
 use super::fakes::{Act, FakeDestination, FakeGeneration, malformed, open, request};
+use super::rows::{field, write};
 use super::*;
 use crate::config::model::OnFault;
-use crate::pipeline::stage::FaultKind;
+use crate::pipeline::stage::{Effects, FaultKind};
 
 const CASES: u64 = 40;
 const SENDERS: u64 = 6;
@@ -32,9 +33,11 @@ async fn case(seed: u64) {
     let generations = (0..stages).map(|stage| generation(stage, 1, rng.random())).collect();
     let pipelines = (0..rng.random_range(1..3)).map(|_| steps(&mut rng, stages)).collect();
     let exporters = (0..rng.random_range(1..4)).map(|number| sink(number, &mut rng)).collect();
-    let votes_until = [Duration::ZERO, Duration::MAX][rng.random_range(0..2)];
+    let failing_votes_until = [Duration::ZERO, Duration::MAX][rng.random_range(0..2)];
+    let bisecting_max = [Duration::ZERO, PATIENCE][rng.random_range(0..2)];
+    let patience = Patience { failing_votes_until, bisecting_max };
     let threads = rng.random_range(1..4);
-    let rig = Arc::new(Rig::with_votes_until(votes_until, signal, threads, generations, pipelines, exporters));
+    let rig = Arc::new(Rig::with_patience(patience, signal, threads, generations, pipelines, exporters));
     let senders: Vec<_> = (0..SENDERS).map(|sender| tokio::spawn(sends(Arc::clone(&rig), seed, sender))).collect();
     let mut replaced = Vec::new();
     for number in 2..2 + SWAPS {
@@ -92,12 +95,18 @@ fn steps(rng: &mut StdRng, stages: usize) -> Vec<Step> {
 
 fn generation(stage: usize, number: u64, seed: u64) -> Arc<dyn Generation> {
     let rng = Mutex::new(StdRng::seed_from_u64(seed));
-    let guest = move |_: &crate::batch::Batch, items: Range<u32>| {
+    let guest = move |batch: &crate::batch::Batch, items: Range<u32>| {
         let mut rng = rng.lock().expect("panics happen after it is let go");
         match rng.random_range(0..20) {
             0 => Act::Panic,
             1 | 2 => Act::Fault(FaultKind::ALL[rng.random_range(0..FaultKind::ALL.len())]),
             3..6 => Act::Drop((0..items.end - items.start).collect(), 0),
+            6..10 => {
+                let new: Vec<_> = items.clone().map(|row| rng.random::<bool>().then(|| format!("row {row}"))).collect();
+                let edited = vec![(1, new.iter().flatten().count() as u64)];
+                let edits = write(batch, items, field(batch.signal()), &new);
+                Act::Want(Effects { edits, edited, unjudgeable: rng.random_range(0..3), ..Effects::default() })
+            }
             _ => {
                 let share = rng.random_range(0.0..1.0);
                 let rows = (0..items.end - items.start).filter(|_| rng.random_bool(share)).collect();
@@ -105,8 +114,14 @@ fn generation(stage: usize, number: u64, seed: u64) -> Arc<dyn Generation> {
             }
         }
     };
+    let is_unavailable = Arc::new(seed.is_multiple_of(7).into());
     let on_fault = if seed.is_multiple_of(2) { OnFault::Pass } else { OnFault::Reject };
-    Arc::new(FakeGeneration { number, on_fault, ..FakeGeneration::new(&format!("stage {stage}"), guest) })
+    Arc::new(FakeGeneration {
+        number,
+        on_fault,
+        is_unavailable,
+        ..FakeGeneration::new(&format!("stage {stage}"), guest)
+    })
 }
 
 fn sink(number: usize, rng: &mut StdRng) -> (model::Exporter, Arc<dyn Destination>) {

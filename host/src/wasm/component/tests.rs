@@ -34,6 +34,19 @@ fn says_what_a_component_may_do() {
 }
 
 #[test]
+fn nothing_goes_round_what_edits_and_nothing_is_lost_by_the_rest() {
+    let of = |imports: &[&str]| {
+        let imports: Vec<String> = imports.iter().map(|name| format!("sluicebox:telemetry/{name}@0.1.0")).collect();
+        let imports: Vec<&str> = imports.iter().map(String::as_str).collect();
+        info(&component(&imports, &EXPORTS)).expect("is a processor").default_on_fault()
+    };
+    assert_eq!(of(&["fields", "batches"]), OnFault::Pass);
+    assert_eq!(of(&["batches", "adding", "dropping", "contents", "host-hash"]), OnFault::Pass);
+    assert_eq!(of(&["editing"]), OnFault::Reject);
+    assert_eq!(of(&["fields", "batches", "adding", "editing", "dropping"]), OnFault::Reject);
+}
+
+#[test]
 fn refuses_what_is_no_component() {
     let of = |bytes: &[u8]| ComponentInfo::of("x", bytes).expect_err("is refused").to_string();
     assert!(of(b"\0asm\x01\0\0\0").contains("core Wasm module"));
@@ -47,8 +60,9 @@ fn refuses_what_is_no_component() {
 fn refuses_what_it_cannot_grant_and_says_what_to_do() {
     assert!(error(&component(&["wasi:cli/environment@0.2.6"], &EXPORTS)).contains("no WASI"));
     assert!(error(&component(&["a:b/c"], &EXPORTS)).contains("a:b/c"));
-    let unknown = error(&component(&["sluicebox:telemetry/editing@0.1.0"], &EXPORTS));
-    assert!(unknown.contains("sluicebox:telemetry/editing@0.1.0") && unknown.contains("fields, batches, dropping"));
+    let unknown = error(&component(&["sluicebox:telemetry/sockets@0.1.0"], &EXPORTS));
+    assert!(unknown.contains("sluicebox:telemetry/sockets@0.1.0"), "{unknown}");
+    assert!(unknown.contains("fields, batches, contents, dropping, adding, editing, host-hash"), "{unknown}");
     let version = error(&component(&["sluicebox:telemetry/fields@0.2.0"], &EXPORTS));
     assert!(version.contains("0.2.0") && version.contains("0.1.0"), "{version}");
     let version = error(&component(&[], &["sluicebox:telemetry/plugin@1.0.0"]));

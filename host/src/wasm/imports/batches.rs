@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceType};
 
+use super::no_call;
 use crate::batch::{Level, RowSet};
 use crate::signal::Signal;
 use crate::wasm::bindings::{self, Values};
@@ -56,8 +57,8 @@ fn values(state: &mut State, field: &Field) -> wasmtime::Result<(Arc<Values>,)> 
     state.host_call(0)?;
     state.field(field.rep())?;
     let State { columns, call: Some(Call { batch, slice, reading, .. }), .. } = state else { return Err(no_call()) };
-    let values = columns.values(field.rep() as usize, batch, slice, reading).map_err(|_| too_large())?;
-    Ok((Arc::clone(values.ok_or_else(no_call)?),))
+    let column = columns.column(field.rep() as usize, batch, slice, reading).map_err(|_| too_large())?;
+    Ok((Arc::clone(column.ok_or_else(no_call)?.0),))
 }
 
 fn codes(state: &mut State, field: &Field) -> wasmtime::Result<(Arc<Vec<u32>>,)> {
@@ -75,8 +76,8 @@ fn where_values(state: &mut State, field: &Field, which: &[u8]) -> wasmtime::Res
 
 fn read_codes<'a>(state: &'a mut State, field: &Field) -> wasmtime::Result<&'a Arc<Vec<u32>>> {
     let State { columns, call: Some(Call { batch, slice, reading, .. }), .. } = state else { return Err(no_call()) };
-    let codes = columns.codes(field.rep() as usize, batch, slice, reading).map_err(|_| too_large())?;
-    codes.ok_or_else(no_call)
+    let column = columns.column(field.rep() as usize, batch, slice, reading).map_err(|_| too_large())?;
+    Ok(column.ok_or_else(no_call)?.1)
 }
 
 fn where_rows(state: &mut State, level: &str, which: &[u8]) -> wasmtime::Result<(Rows,)> {
@@ -139,8 +140,4 @@ fn at(state: &mut State, rows: &Rows, level: &str) -> wasmtime::Result<(Rows,)> 
 fn count(state: &mut State, rows: &Rows) -> wasmtime::Result<(u32,)> {
     state.host_call(0)?;
     Ok((state.rows.get(rows.rep())?.count(),))
-}
-
-fn no_call() -> wasmtime::Error {
-    bad_output("a batch was used outside of a call")
 }

@@ -4,7 +4,6 @@ use wasmtime::component::Resource;
 
 use crate::pipeline::stage::RuleDrop;
 use crate::wasm::bindings::dropping::Host;
-use crate::wasm::fault::bad_output;
 use crate::wasm::state::{BatchHandle, RowsHandle, RuleHandle, State};
 
 impl Host for State {
@@ -17,8 +16,7 @@ impl Host for State {
         let rows = self.rows.get(which.rep())?.clone();
         // The host keeps a copy until the call's effects are applied.
         self.host_call(rows.len().div_ceil(8) as usize)?;
-        let rule = u16::try_from(why.rep()).ok().filter(|&rule| usize::from(rule) < self.opened.rules.len());
-        let rule = rule.ok_or_else(|| bad_output("a rule that was not opened"))?;
+        let rule = self.rule(&why)?;
         self.call()?.effects.drops.push(RuleDrop { rows, rule });
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! `fields`: what a guest reads and what its drops are accounted to, opened while it is configured.
+//! `fields`: what a guest reads and writes, and what its effects are accounted to, opened while it is configured.
 
 use wasmtime::component::Resource;
 
-use crate::batch::Field;
+use crate::batch::{Field, PathError};
 use crate::wasm::bindings::fields::{Host, HostField, HostRule};
 use crate::wasm::state::{FieldHandle, RuleHandle, State};
 
@@ -24,12 +24,12 @@ impl Host for State {}
 impl HostField for State {
     fn open(&mut self, paths: Vec<String>) -> wasmtime::Result<Result<Resource<FieldHandle>, String>> {
         self.host_call(paths.iter().map(|path| path.len()).sum())?;
-        Ok(self.open_field(&paths).map(Resource::new_own))
+        Ok(self.open_to_read(&paths).map(Resource::new_own))
     }
 
     fn open_to_write(&mut self, path: String) -> wasmtime::Result<Result<Resource<FieldHandle>, String>> {
         self.host_call(path.len())?;
-        Ok(self.open_field_to_write(&path).map(Resource::new_own))
+        Ok(self.open_one_to_write(&path).map(Resource::new_own))
     }
 
     fn drop(&mut self, _field: Resource<FieldHandle>) -> wasmtime::Result<()> {
@@ -50,7 +50,24 @@ impl HostRule for State {
 }
 
 impl State {
-    fn open_field(&mut self, paths: &[String]) -> Result<u32, String> {
+    fn open_to_read(&mut self, paths: &[String]) -> Result<u32, String> {
+        self.check_paths(paths)?;
+        self.add_field(Field::open(paths))
+    }
+
+    fn open_one_to_write(&mut self, path: &str) -> Result<u32, String> {
+        self.check_paths(&[path])?;
+        let number = self.add_field(Field::open_to_write(path))?;
+        self.opened.to_write.push(number);
+        Ok(number)
+    }
+
+    fn add_field(&mut self, field: Result<Field, PathError>) -> Result<u32, String> {
+        self.opened.fields.push(field.map_err(|error| error.to_string())?);
+        Ok(self.opened.fields.len() as u32 - 1)
+    }
+
+    fn check_paths(&self, paths: &[impl AsRef<str>]) -> Result<(), String> {
         if !self.is_configuring {
             return Err(LATE.to_owned());
         }
@@ -60,17 +77,10 @@ impl State {
         if paths.is_empty() || paths.len() > PATHS_MAX {
             return Err(format!("a field has between 1 and {PATHS_MAX} paths, not {}", paths.len()));
         }
-        if paths.iter().any(|path| path.len() > PATH_BYTES_MAX) {
+        if paths.iter().any(|path| path.as_ref().len() > PATH_BYTES_MAX) {
             return Err(format!("a path longer than {PATH_BYTES_MAX} bytes"));
         }
-        let field = Field::open(paths).map_err(|error| error.to_string())?;
-        self.opened.fields.push(field);
-        Ok(self.opened.fields.len() as u32 - 1)
-    }
-
-    fn open_field_to_write(&mut self, path: &str) -> Result<u32, String> {
-        let number = self.open_field(&[path.to_owned()])?;
-        Field::open_to_write(path).map(|_| number).map_err(|error| error.to_string())
+        Ok(())
     }
 
     fn open_rule(&mut self, name: String) -> Result<u32, String> {

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use sluicebox::config::model::{Client, Compression, ExporterKind, Secret, TlsClient};
+use sluicebox::config::model::{Client, Compression, Encoding, ExporterKind, Secret, TlsClient};
 use sluicebox::export::{Destination, destination};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -183,6 +183,6 @@ pub fn grpc(client: Client) -> Arc<dyn Destination> {
 }
 
 pub fn http(client: Client) -> Arc<dyn Destination> {
-    let kind = ExporterKind::OtlpHttp { client, endpoints: Vec::new() };
+    let kind = ExporterKind::OtlpHttp { client, endpoints: Vec::new(), encoding: Encoding::Proto };
     destination(&kind, Arc::new(Mutex::new(Vec::new()))).expect("is set up")
 }

@@ -1,0 +1,126 @@
+//! Bisection: which records of a request a stage cannot judge.
+//!
+//! A stage that must not be passed would hold up a whole request for one poison record, at each retry again. So the request is judged
+//! in parts, of halves of halves, until a record is found that faults alone, on a new instance. Without it the request is judged
+//! again from its first stage on, as it came; and so on until nothing faults. Only that last trial has an effect.
+//!
+//! A record is blamed only where the stage judges others: a broken guest must not cost all of them.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::batch::{Batch, Level, RowSet};
+use crate::pipeline::judge::Bench;
+use crate::pipeline::seat::Cause;
+use crate::pipeline::trial::{Judged, Rejection, Trial, Unjudged};
+
+/// For the bisections of one batch, new instances included (up to 2 ms after each fault).
+pub(super) const BISECTING_MAX: Duration = Duration::from_millis(100);
+
+/// A record that faults alone.
+pub(super) struct Poison {
+    /// Of the stage that faults.
+    pub index: usize,
+    pub stage: String,
+    /// Spans, data points or log records.
+    pub account: u64,
+}
+
+/// A request that is bisected.
+struct Search<'a> {
+    trial: &'a Trial<'a>,
+    body: &'a Bytes,
+    items: u32,
+    /// Item rows found so far.
+    poison: RowSet,
+    started: Instant,
+    time_max: Duration,
+    /// How the whole request faulted: the answer where no record is to blame.
+    whole: Rejection,
+}
+
+impl Bench {
+    /// Judges what `rejection` rejected for its content: the request without the records that fault alone, which come back too.
+    /// Takes the time it needs from `time_left`; an error where that is not enough, or where no single record is to blame.
+    pub(super) fn isolate(
+        &mut self,
+        trial: &Trial<'_>,
+        body: &Bytes,
+        rejection: Rejection,
+        time_left: &mut Duration,
+    ) -> Result<(Judged, Vec<Poison>), Unjudged> {
+        let batch = Batch::index(trial.pipeline.signal, vec![body.clone()]).map_err(Unjudged::Malformed)?;
+        let (started, items) = (Instant::now(), batch.items());
+        let poison = RowSet::empty(Level::Item, items);
+        let mut search = Search { trial, body, items, poison, started, time_max: *time_left, whole: rejection };
+        let result = self.search(&mut search, &batch);
+        *time_left = time_left.saturating_sub(started.elapsed());
+        result
+    }
+
+    fn search(&mut self, search: &mut Search<'_>, batch: &Batch) -> Result<(Judged, Vec<Poison>), Unjudged> {
+        let mut found = Vec::new();
+        let judged = loop {
+            // The first time, this tells whether it was the instance's own state.
+            self.renew_instances(search.trial);
+            if let Ok(judged) = self.probe(search, 0..search.items)? {
+                break judged;
+            }
+            let (row, Rejection { index, stage, .. }) = self.culprit(search)?;
+            search.poison.insert(row);
+            found.push(Poison { index, stage, account: batch.account_of(row..row + 1) });
+        };
+        // A guest that judges nothing is broken, and no record is to blame.
+        if found.iter().all(|poison| self.has_judged(search.trial, poison.index)) {
+            Ok((judged, found))
+        } else {
+            Err(search.unresolved())
+        }
+    }
+
+    /// A row that faults alone, of a request that faults as a whole.
+    fn culprit(&mut self, search: &Search<'_>) -> Result<(u32, Rejection), Unjudged> {
+        if search.items == 0 {
+            // What it faults on is a resource that has no rows.
+            return Err(search.unresolved());
+        }
+        let (mut first, mut end) = (0, search.items);
+        while end - first > 1 {
+            let middle = first + (end - first) / 2;
+            match self.probe(search, first..middle)? {
+                Ok(_) => first = middle,
+                Err(_) => end = middle,
+            }
+        }
+        self.renew_instances(search.trial);
+        match self.probe(search, first..end)? {
+            Err(rejection) => Ok((first, rejection)),
+            // Rows fault only together.
+            Ok(_) => Err(search.unresolved()),
+        }
+    }
+
+    /// Judges only these item rows, without those found to be poison; or says how they fault.
+    fn probe(&mut self, search: &Search<'_>, rows: Range<u32>) -> Result<Result<Judged, Rejection>, Unjudged> {
+        if search.started.elapsed() >= search.time_max {
+            return Err(search.unresolved());
+        }
+        let mut without = search.poison.clone();
+        without.insert_range(0..rows.start);
+        without.insert_range(rows.end..search.items);
+        match self.contained(search.trial, vec![search.body.clone()], Some(&without)) {
+            Ok(judged) => Ok(Ok(judged)),
+            Err(Unjudged::Rejected(rejection)) if rejection.cause == Cause::Content => Ok(Err(rejection)),
+            Err(unjudged) => Err(unjudged),
+        }
+    }
+}
+
+impl Search<'_> {
+    /// No record is blamed.
+    fn unresolved(&self) -> Unjudged {
+        Unjudged::Rejected(self.whole.clone())
+    }
+}

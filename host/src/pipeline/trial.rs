@@ -1,0 +1,251 @@
+//! A trial: requests are indexed once, shown to each stage of a step in slices, and spliced once.
+//!
+//! What stages say is only gathered while they run ([`Judged`]). It is counted and takes effect when all of them are through, so a
+//! failure anywhere, a defect of our own included, leaves the requests as they were; and what comes out of it was judged by every
+//! stage, or passed on by the `on_fault` of one.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::batch::{Batch, Drops, EditError, Edits, Malformed, RowSet, Segment};
+use crate::config::model::OnFault;
+use crate::pipeline::Pipeline;
+use crate::pipeline::judge::Bench;
+use crate::pipeline::seat::{Cause, Failed, Seat};
+use crate::pipeline::stage::{Effects, Fault, FaultKind, Generation};
+use crate::pipeline::stages::Snapshot;
+
+/// A guest call sees at most this much; larger batches are shown in slices.
+const SLICE_ROWS_MAX: u32 = 2048;
+const SLICE_BYTES_MAX: u32 = 1 << 20;
+
+/// Who judges what.
+pub(super) struct Trial<'a> {
+    pub pipeline: &'a Pipeline,
+    /// The pipeline's first step, where items are counted for the first time.
+    pub enters: bool,
+    /// Indices into the snapshot.
+    pub stages: &'a [usize],
+    /// One for all that comes of a batch.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// What stages made of some requests.
+pub(super) struct Judged {
+    /// Items of each request before the stages.
+    pub accounts: Vec<u64>,
+    /// What is left of each request.
+    pub segments: Vec<Segment>,
+    /// One for each stage.
+    pub tallies: Vec<Tally>,
+}
+
+/// What one stage did.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// The stage's index.
+    pub index: usize,
+    /// Rule, items.
+    pub dropped: Vec<(u16, u64)>,
+    /// Rule, places.
+    pub edited: Vec<(u16, u64)>,
+    /// Fields removed since nobody could judge them.
+    pub unjudgeable: u64,
+    /// Items that went on although it faulted.
+    pub passed: u64,
+}
+
+/// Why requests were not judged. `account` is how many items they have, where that is known.
+#[derive(Debug)]
+pub(super) enum Unjudged {
+    Malformed(Malformed),
+    Rejected(Rejection),
+    /// A stage came across something that is not valid protobuf.
+    Unreadable {
+        stage: String,
+        account: u64,
+        message: String,
+    },
+    /// Of ours: a panic, or a stage that is not there.
+    Defect,
+}
+
+/// By a stage that must not be passed.
+#[derive(Clone, Debug)]
+pub(super) struct Rejection {
+    pub index: usize,
+    pub stage: String,
+    pub account: u64,
+    pub cause: Cause,
+}
+
+impl Bench {
+    /// Judges requests, without these item rows if any; a panic on the way costs the instances, not the thread.
+    pub(super) fn contained(
+        &mut self,
+        trial: &Trial<'_>,
+        bodies: Vec<Bytes>,
+        without: Option<&RowSet>,
+    ) -> Result<Judged, Unjudged> {
+        let judged = catch_unwind(AssertUnwindSafe(|| self.run(trial, bodies, without)));
+        judged.unwrap_or_else(|_panic| {
+            self.forget_instances();
+            Err(Unjudged::Defect)
+        })
+    }
+
+    /// Each stage in turn sees what the stages before it left.
+    fn run(&mut self, trial: &Trial<'_>, bodies: Vec<Bytes>, without: Option<&RowSet>) -> Result<Judged, Unjudged> {
+        let requests = bodies.len();
+        let mut batch = Batch::index(trial.pipeline.signal, bodies).map_err(Unjudged::Malformed)?;
+        let accounts: Vec<u64> = (0..requests).map(|number| batch.account_of(batch.items_of(number))).collect();
+        if let Some(rows) = without {
+            leave_out(&mut batch, rows).map_err(|_error| Unjudged::Defect)?;
+        }
+        let account = accounts.iter().sum();
+        let mut tallies = Vec::with_capacity(trial.stages.len());
+        let mut stages = trial.stages.iter().peekable();
+        while let Some(&index) = stages.next() {
+            // Nothing goes round a stage, and if it is not there, nothing goes on.
+            let Some(generation) = trial.snapshot.get(index) else { return Err(Unjudged::Defect) };
+            let unjudged = |failed: Failed| failed.into_unjudged(index, generation, account);
+            let (left, tally) = self.show(index, generation, batch).map_err(unjudged)?;
+            batch = left;
+            tallies.push(tally);
+            // What cannot be written is rejected, whatever `on_fault` says: there is nothing left that could be passed.
+            if stages.peek().is_some() {
+                batch.settle().map_err(|error| unjudged(self.discredit(index, generation, error)))?;
+            } else {
+                let unwritten = |error| unjudged(self.discredit(index, generation, error));
+                let segments = batch.into_segments().map_err(unwritten)?;
+                return Ok(Judged { accounts, segments, tallies });
+            }
+        }
+        // A step has a stage.
+        Err(Unjudged::Defect)
+    }
+
+    /// One stage sees the batch in slices; what it wants takes effect when it has seen all of them.
+    fn show(
+        &mut self,
+        index: usize,
+        generation: &Arc<dyn Generation>,
+        mut batch: Batch,
+    ) -> Result<(Batch, Tally), Failed> {
+        let mut passed = 0;
+        let mut effects = Vec::new();
+        for slice in batch.slices(SLICE_ROWS_MAX, SLICE_BYTES_MAX) {
+            let (same, result) = self.call(index, generation, batch, slice.clone());
+            batch = same;
+            match result {
+                Ok(wanted) => effects.push((slice, wanted)),
+                Err(failed) if failed.may_be_passed(generation.as_ref()) => passed += batch.account_of(slice),
+                Err(failed) => return Err(failed),
+            }
+        }
+        let has_judged = !effects.is_empty();
+        match apply(&mut batch, effects) {
+            Ok(tally) => {
+                if has_judged {
+                    self.seat(index, generation).note_judged(batch.signal());
+                }
+                Ok((batch, Tally { index, passed, ..tally }))
+            }
+            Err(error) => {
+                let failed = self.discredit(index, generation, error);
+                if !failed.may_be_passed(generation.as_ref()) {
+                    return Err(failed);
+                }
+                // The batch is as it was before this stage.
+                let passed = batch.account();
+                Ok((batch, Tally { index, passed, ..Tally::default() }))
+            }
+        }
+    }
+
+    fn call(
+        &mut self,
+        index: usize,
+        generation: &Arc<dyn Generation>,
+        batch: Batch,
+        rows: Range<u32>,
+    ) -> (Batch, Result<Effects, Failed>) {
+        let (batch, result) = self.seat(index, generation).call(batch, rows);
+        if let Err(failed) = &result {
+            self.log(index, generation.as_ref(), failed);
+        }
+        (batch, result)
+    }
+
+    /// What a stage wrote cannot be: bad output that shows after its calls.
+    fn discredit(&mut self, index: usize, generation: &Arc<dyn Generation>, error: EditError) -> Failed {
+        let kind = match error {
+            EditError::Malformed(_) => FaultKind::Malformed,
+            EditError::BadValue(_) | EditError::Conflict(_) | EditError::TooLarge => FaultKind::BadOutput,
+        };
+        let seat: &mut Seat = self.seat(index, generation);
+        let failed = seat.discredit(Fault { kind, message: error.to_string() });
+        self.log(index, generation.as_ref(), &failed);
+        failed
+    }
+}
+
+impl Failed {
+    /// What is malformed is nobody's to pass on.
+    fn may_be_passed(&self, generation: &dyn Generation) -> bool {
+        self.cause != Cause::Malformed && generation.on_fault() == OnFault::Pass
+    }
+
+    fn into_unjudged(self, index: usize, generation: &Arc<dyn Generation>, account: u64) -> Unjudged {
+        let stage = generation.stage().to_owned();
+        match self.cause {
+            Cause::Malformed => Unjudged::Unreadable { stage, account, message: self.fault.message },
+            cause => Unjudged::Rejected(Rejection { index, stage, account, cause }),
+        }
+    }
+}
+
+impl Unjudged {
+    /// The `stage` of their account.
+    pub(super) fn stage(&self) -> &str {
+        match self {
+            Unjudged::Rejected(Rejection { stage, .. }) | Unjudged::Unreadable { stage, .. } => stage,
+            Unjudged::Malformed(_) | Unjudged::Defect => "workers",
+        }
+    }
+
+    /// Items of the requests, where they were counted.
+    pub(super) fn account(&self) -> Option<u64> {
+        match self {
+            Unjudged::Rejected(Rejection { account, .. }) | Unjudged::Unreadable { account, .. } => Some(*account),
+            Unjudged::Malformed(_) | Unjudged::Defect => None,
+        }
+    }
+}
+
+/// Effects hold only after all slices were judged: row numbers change when they are applied.
+fn apply(batch: &mut Batch, effects: Vec<(Range<u32>, Effects)>) -> Result<Tally, EditError> {
+    let mut drops = Drops::new(batch);
+    let mut edits = Edits::default();
+    let mut tally = Tally::default();
+    for (slice, effects) in effects {
+        let slice = batch.slice(slice);
+        for wanted in effects.drops {
+            tally.dropped.push((wanted.rule, drops.add(batch, &slice, &wanted.rows)));
+        }
+        edits.append(effects.edits);
+        tally.edited.extend(effects.edited);
+        tally.unjudgeable += effects.unjudgeable;
+    }
+    batch.apply(drops, edits)?;
+    Ok(tally)
+}
+
+fn leave_out(batch: &mut Batch, rows: &RowSet) -> Result<(), EditError> {
+    let mut drops = Drops::new(batch);
+    drops.add(batch, &batch.slice(0..batch.items()), rows);
+    batch.apply(drops, Edits::default())
+}
