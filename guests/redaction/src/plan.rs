@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use sluicebox_guest::{Batch, Contents, Field, HashKey, Leaf, Place, Value};
+use sluicebox_guest::{Batch, Contents, Field, HashKey, Leaf, Place, Signal, Value};
 
 use crate::body;
 use crate::config::{Config, MaskConfig};
@@ -84,7 +84,11 @@ impl Plan {
 
     pub fn apply(&self, batch: &Batch) {
         let contents = batch.contents();
-        let names = self.span_names.as_ref().map(|names| (names, names.read(batch)));
+        let names = self
+            .span_names
+            .as_ref()
+            .filter(|_| batch.signal() == Signal::Traces)
+            .map(|names| (names, names.read(batch)));
         let mut notes = self.keys.judge(&contents);
         body::remove_opaque(batch, &contents, self.body.as_ref(), &mut notes);
         let mut work = Work { plan: self, notes: &notes, edits: Edits::default(), done: Done::default() };
