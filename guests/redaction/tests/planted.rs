@@ -133,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn ids_in_paths_go(words in prop::collection::vec("/(orders|users|v1|cart-items)/", 1..4), id in "[a-z]{0,5}[0-9]{2,12}[a-z0-9-]{0,9}") {
+    fn ids_in_paths_go(words in prop::collection::vec("/(orders|users|v1|cart-items)/", 1..4), id in "[a-z]{0,5}[0-9]{3,12}[a-z0-9-]{0,9}") {
         let with = |id: &str| words.iter().map(|word| format!("{word}{id}")).collect::<String>();
         prop_assert_eq!(sanitized(&format!("https://shop.example:80{}?id={id}", with(&id)), "").0, format!("https://shop.example:80{}", with("*")));
     }
