@@ -126,9 +126,12 @@ async fn limits_hold_for_json_and_for_what_becomes_of_it() {
             r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"histogram":{{"dataPoints":[{point}]}}}}]}}]}}]}}"#
         )
     };
-    let over = send(&receiver, Signal::Metrics, &[], whole(dense(500_000))).await;
+    assert_eq!(post(&receiver, Signal::Metrics, dense(500_000)).await.0, 413, "it can never fit");
+    let taken = receiver.budget.charge(3 << 20).expect("fits");
+    let over = send(&receiver, Signal::Metrics, &[], whole(dense(200_000))).await;
     assert_eq!((over.status, over.header("retry-after")), (503, "1"));
     assert!(receiver.script.seen().is_empty());
-    assert_eq!(post(&receiver, Signal::Metrics, dense(100_000)).await.0, 200);
+    drop(taken);
+    assert_eq!(post(&receiver, Signal::Metrics, dense(200_000)).await.0, 200);
     until("charges are given back", || receiver.budget.bytes_used() == 0).await;
 }
