@@ -141,7 +141,7 @@ fn marks() -> (Marks, Script) {
         });
         let secrets: [&[u8; 12]; 3] = [b"@example.com", b"@mail.exampl", b"4111 1111 11"];
         if attempt.body.windows(12).any(|window| secrets.iter().any(|secret| window == *secret)) {
-            found.values_mut().for_each(|marks| drop(marks.insert("not redacted".to_owned())));
+            found.values_mut().for_each(|marks| marks.extend(["not redacted".to_owned()]));
         }
         let mut all = noted.lock().unwrap();
         found.into_iter().for_each(|(request, marks)| all.entry(request).or_default().extend(marks));
