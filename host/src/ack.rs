@@ -330,6 +330,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_rejected_is_told_with_what_becomes_of_the_rest() {
+        let rest = async |rejected, outcome: Outcome| {
+            answer(|ack| vec![ack.reject_some(rejected, 5, "poison".to_owned())], &[outcome]).await
+        };
+        let told = |rejected, message: &str| Outcome::Partial { rejected, message: message.to_owned() };
+        assert_eq!(rest(2, Outcome::ACCEPTED).await, told(2, "poison"));
+        assert_eq!(rest(2, partial(3)).await, told(5, "poison"));
+        assert_eq!(rest(2, refused()).await, told(7, "no"));
+        assert_eq!(rest(2, retry()).await, retry());
+        let warning = Outcome::Accepted { warning: Some("poison".to_owned()) };
+        assert_eq!(rest(0, Outcome::ACCEPTED).await, warning, "a metric without data points");
+    }
+
+    #[tokio::test]
     async fn a_dropped_part_is_a_retry() {
         let parts = |ack: Ack| {
             let mut parts = ack.into_pieces(&[1, 1]);

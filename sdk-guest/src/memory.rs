@@ -8,7 +8,7 @@ mod opening;
 mod path;
 mod tree;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -65,11 +65,13 @@ pub struct Batch {
     data: Rc<Data>,
     drops: RefCell<Vec<(Rows, usize)>>,
     edits: RefCell<Vec<Edit>>,
+    /// Whether contents were read: their numbers are those of the call.
+    is_read: Cell<bool>,
 }
 
 impl Batch {
     pub(crate) fn new(data: Rc<Data>) -> Batch {
-        Batch { data, drops: RefCell::default(), edits: RefCell::default() }
+        Batch { data, drops: RefCell::default(), edits: RefCell::default(), is_read: Cell::new(false) }
     }
 
     /// What was asked for, in call order: drops and edits.

@@ -100,11 +100,11 @@ fn set_values_asks_once_for_each_tuple_and_leaves_none_alone() {
 }
 
 #[test]
-fn entries_are_set_by_number_and_the_last_counts() {
+fn entries_are_set_by_number() {
     let outcome = run(&three_spans(), &[USER], |batch, fields, rules| {
         let values = batch.values(&fields[0]);
         let bob = values.iter().position(|value| value == "bob").unwrap() as u32;
-        let entries = [(bob, Value::Int(1)), (bob, Value::Int(2)), (0, Value::Bool(true)), (0, Value::Unknown)];
+        let entries = [(bob, Value::Int(2)), (0, Value::Bool(true)), (1, Value::Unknown)];
         batch.set_entries(&fields[0], &fields[0], entries, &rules[0]);
     });
     assert_eq!(users(&outcome), ["ann".into(), 2.into(), NewValue::from(true)]);
@@ -368,6 +368,27 @@ fn misuses_are_faults() {
         batch.set(&fields[1], &all(batch), Value::Int(1), &rules[0]);
     });
     assert!(told.contains("a field is set in whose value an edit before changed something"), "{told}");
+}
+
+#[test]
+fn numbers_are_of_this_call_and_named_once() {
+    let set = |entries: &'static [(u32, Value<'static>)]| {
+        fault(&three_spans(), &[USER], |batch, fields, rules| {
+            batch.set_entries(&fields[0], &fields[0], entries.iter().copied(), &rules[0]);
+        })
+    };
+    assert_eq!(set(&[(1, Value::Int(1)), (1, Value::Int(2))]), "fault: an entry of a field was named twice");
+    assert_eq!(set(&[(3, Value::Int(1))]), "fault: an entry that the field does not have");
+    let told = fault(&three_spans(), &[], |batch, _, rules| batch.remove_keys(&[1], &rules[0]));
+    assert_eq!(told, "fault: leaves or keys were named that were not read in this call");
+    let twice = |keys: &'static [u32]| {
+        fault(&three_spans(), &[], |batch, _, rules| {
+            batch.contents();
+            batch.remove_keys(keys, &rules[0]);
+        })
+    };
+    assert_eq!(twice(&[1, 1]), "fault: a leaf or key was named twice");
+    assert_eq!(twice(&[99]), "fault: there is no leaf or key 99");
 }
 
 #[derive(Debug)]

@@ -122,6 +122,22 @@ async fn every_other_call_traps_and_the_rest_is_judged() {
     assert_eq!((seen.items, seen.duplicates), (40 * ITEMS, 0));
 }
 
+/// Who must act is told: a stage that edits and lets pass what it fails to judge was asked for, and is dangerous.
+#[tokio::test(flavor = "multi_thread")]
+async fn passing_what_an_editing_stage_fails_to_judge_is_warned_of() {
+    let sink = Sink::start(Behaviour::default()).await.unwrap();
+    let component = guest("misbehaving-redactor").unwrap();
+    for (keys, is_warned_of) in [("", false), (", on_fault: reject", false), (", on_fault: pass", true)] {
+        let config = Config::new()
+            .processor_of(Signal::Traces, STAGE, &format!("component: {component}, config: {}{keys}", block("mask")))
+            .sink(sink.address, "")
+            .text();
+        let engine = Engine::start(&config).await.unwrap();
+        let stderr = engine.process.stderr();
+        assert_eq!(stderr.contains("`on_fault: pass` on a stage that edits"), is_warned_of, "{keys}: {stderr}");
+    }
+}
+
 /// envoy#39395: a loop is cut at its deadline and the thread is free again.
 #[tokio::test(flavor = "multi_thread")]
 async fn looping_guest_is_cut() {

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
-use super::wire::{Extent, LEN, Reader, put_varint};
+use super::wire::{Extent, put_varint};
 
 /// Edits of one batch by one stage, in call order.
 #[derive(Debug, Default)]
@@ -203,7 +203,7 @@ impl Edits {
                 }
             }
             match kept.last_mut() {
-                Some(before) => match edit.after(before, &changes.bytes)? {
+                Some(before) => match edit.after(before, &changes)? {
                     Next::Beside => kept.push(edit),
                     Next::Instead => *before = edit,
                     Next::Within => {}
@@ -233,12 +233,21 @@ impl Edit {
         (self.segment, self.start, !is_insertion, Reverse(if is_insertion { depth } else { self.end }), self.order)
     }
 
-    fn after(&self, before: &Edit, bytes: &[u8]) -> Result<Next, EditError> {
-        if self.segment != before.segment || self.start >= before.end {
+    fn after(&self, before: &Edit, changes: &Changes) -> Result<Next, EditError> {
+        if self.segment != before.segment || self.start > before.end {
             return Ok(Next::Beside);
         }
+        if self.start == before.end {
+            // An insertion may be into what is empty at the end of what was edited.
+            let from = self.chain_from as usize;
+            let chain = changes.chains.get(from..from + usize::from(self.chain_len)).unwrap_or_default();
+            let is_within = self.is_insertion()
+                && !before.is_insertion()
+                && chain.iter().any(|extent| extent.start >= before.start);
+            return Ok(if is_within { Next::Within } else { Next::Beside });
+        }
         if self.start == before.start && self.end == before.end {
-            self.check_calls(before, bytes)?;
+            self.check_calls(before, &changes.bytes)?;
             return Ok(Next::Instead);
         }
         if self.end > before.end {
@@ -338,32 +347,5 @@ impl Change {
     /// Rows that leave.
     pub(super) fn removal(start: u32, end: u32) -> Change {
         Change { start, end, floor: None, with: (0, 0), chain: (0, 0) }
-    }
-}
-
-/// Adds the length-delimited fields that enclose `target`, from within `outer` on, to the chain, outermost first; `target` is where a
-/// field begins. False where no field begins there.
-pub(super) fn descend(bytes: &[u8], outer: Extent, target: u32, chain: &mut Vec<Extent>) -> bool {
-    let mut within = outer;
-    loop {
-        let mut fields = Reader::within(bytes, within);
-        within = loop {
-            let start = fields.at();
-            if start == target {
-                return true;
-            }
-            let Ok(Some(tag)) = fields.tag() else { return false };
-            if tag.wire != LEN {
-                if fields.skip(tag, super::wire::DEPTH_MAX).is_err() || fields.at() > target {
-                    return false;
-                }
-                continue;
-            }
-            let Ok(extent) = fields.extent(start) else { return false };
-            if extent.body <= target && target < extent.end {
-                break extent;
-            }
-        };
-        chain.push(within);
     }
 }

@@ -70,6 +70,14 @@ impl<'a> Reader<'a> {
         self.tag_long().map(Some)
     }
 
+    /// Reads a tag of one byte if it comes next.
+    #[inline(always)]
+    pub(super) fn tag_is(&mut self, tag: u8) -> bool {
+        let is = self.bytes.get(self.at) == Some(&tag);
+        self.at += usize::from(is);
+        is
+    }
+
     fn tag_long(&mut self) -> Result<Tag, Malformed> {
         let start = self.at;
         let key = self.varint()?;

@@ -79,10 +79,10 @@ struct Fetched {
 }
 
 impl<'a> Loader<'a> {
-    /// For a main file; `canonical` is None where it is a text alone.
-    pub(super) fn new(files: Files, environment: &'a dyn Environment, canonical: Option<PathBuf>) -> Self {
+    /// For a main file, whose canonical path is known.
+    pub(super) fn new(files: Files, environment: &'a dyn Environment, canonical: PathBuf) -> Self {
         let name = files.sources().main().name().to_owned();
-        let open = canonical.map(|canonical| Open { canonical, name }).into_iter().collect();
+        let open = vec![Open { canonical, name }];
         let (structure, has_structure, has_failed) = (Sha256::new(), false, false);
         let kept = HashMap::new();
         Self { environment, files, kept, included: 0, bytes: 0, open, structure, has_structure, has_failed }
@@ -107,7 +107,8 @@ impl<'a> Loader<'a> {
         self.environment.variable(name)
     }
 
-    /// What stands in place of `written`, a `${file:path}` of `from` at `place`; None if that has been told to be impossible.
+    /// What stands in place of a `${file:path}` of `from`, of which the places of the reference and of its scalar are given. None if there
+    /// is nothing, which has been told.
     pub(super) fn node(
         &mut self,
         path: &str,

@@ -95,7 +95,7 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
 /// As [`load`], with other surroundings than the process's.
 pub fn load_in(path: &Path, environment: &dyn Environment) -> Result<Loaded, Report> {
     match main_file(path, environment) {
-        Ok((files, digest)) => load_files(files, digest, Some(environment.canonical(path)), environment),
+        Ok((files, digest)) => load_files(files, digest, environment.canonical(path), environment),
         Err(report) => Err(*report),
     }
 }
@@ -109,13 +109,13 @@ pub fn load_text(
 ) -> Result<Loaded, Report> {
     let digest = files::digest_of(text.as_bytes());
     let canonical = environment.canonical(&directory.join(&name));
-    load_files(Files::new(Source::new(name, text, directory.to_owned())), digest, Some(canonical), environment)
+    load_files(Files::new(Source::new(name, text, directory.to_owned())), digest, canonical, environment)
 }
 
 /// Reads a file that holds one value, such as a stage's new configuration, as JSON.
 pub fn read_value(path: &Path) -> Result<serde_json::Value, Report> {
     let (files, _) = main_file(path, &System).map_err(|report| *report)?;
-    let mut loader = Loader::new(files, &System, Some(System.canonical(path)));
+    let mut loader = Loader::new(files, &System, System.canonical(path));
     let mut problems = Vec::new();
     let root = parse::parse(&mut loader, &mut problems);
     let (files, _) = loader.finish();
@@ -130,7 +130,7 @@ pub fn read_value(path: &Path) -> Result<serde_json::Value, Report> {
 fn load_files(
     files: Files,
     digest: [u8; 32],
-    canonical: Option<PathBuf>,
+    canonical: PathBuf,
     environment: &dyn Environment,
 ) -> Result<Loaded, Report> {
     let mut loader = Loader::new(files, environment, canonical);

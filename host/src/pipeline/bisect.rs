@@ -82,6 +82,10 @@ impl Bench {
 
     /// A row that faults alone, of a request that faults as a whole.
     fn culprit(&mut self, search: &Search<'_>) -> Result<(u32, Rejection), Unjudged> {
+        if search.items == 0 {
+            // What it faults on is a resource that has no rows.
+            return Err(search.unresolved());
+        }
         let (mut first, mut end) = (0, search.items);
         while end - first > 1 {
             let middle = first + (end - first) / 2;

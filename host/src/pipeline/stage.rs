@@ -43,11 +43,11 @@ pub trait Instance: Send {
 pub struct Effects {
     /// In call order; the first rule that drops a row is accounted for it.
     pub drops: Vec<RuleDrop>,
-    /// What it writes; a drop beats it.
+    /// What it changes. A drop beats edits.
     pub edits: Edits,
-    /// Index into [`Generation::rules`], and how many places of the batch `edits` writes by that rule.
+    /// Index into [`Generation::rules`] and places that were edited for it, in call order.
     pub edited: Vec<(u16, u64)>,
-    /// Fields that `edits` removes because nobody could judge them: unknown to this version of OTLP, or nested deeper than 64.
+    /// Removals among the edits of what nobody could judge: nested too deep, or in fields that this version of OTLP does not have.
     pub unjudgeable: u64,
 }
 

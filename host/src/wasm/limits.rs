@@ -31,9 +31,9 @@ pub(super) const KEPT_HANDLES_MAX: u32 = 5_000;
 /// alone and in a tuple, and ids are twice as long in hexadecimal digits. So no field's size makes a call fail; only repeating long
 /// values does, as a tuple of a resource's text and a span's name repeats the text for each name.
 const READ_BYTES_PER_BYTE: u64 = 4;
-/// As much again for one that reads all contents or writes: an element of a list is two bytes or more, finding it again takes 8 and what
-/// the guest is told of it 32, and 48 and each message around it if it is replaced. With lists of the smallest different numbers, all of
-/// them replaced, it comes to 20 to 30 times what was sent.
+/// More for one that reads all contents or writes. The dearest are lists of empty values, two bytes each, if all are replaced: finding
+/// one again takes 8 bytes and its edit 48, the messages around it and what is written. Lists of small different numbers, of which the
+/// guest is told each, come to 20 times what was sent.
 const CONTENTS_BYTES_PER_BYTE: u64 = 36;
 /// Only for so many bytes: more than this in one item, which is a slice for itself, is rare and mostly long texts.
 const CONTENTS_SHOWN_BYTES_MAX: u64 = 4 << 20;

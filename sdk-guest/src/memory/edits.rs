@@ -42,9 +42,9 @@ pub fn insert_values(batch: &Batch, field: &Field, by: &Field, which: &[u32], to
 }
 
 pub fn replace_leaves(batch: &Batch, which: &[u32], to: &Values, rule: &Rule) {
-    let found = Found::of(&batch.data);
-    for (leaf, value) in which.iter().zip(legal(to, which.len(), |kind| matches!(kind, 1..=5 | 8))) {
-        for At { level, row, slots } in found.leaf(*leaf) {
+    let found = Found::read_before(batch).each_leaf(which);
+    for (places, value) in found.into_iter().zip(legal(to, which.len(), |kind| matches!(kind, 1..=5 | 8))) {
+        for At { level, row, slots } in places {
             let name = batch.data.rows(level)[row].fields[slots[0]].name;
             let is_any_value = is_keyed(name) || name == "body";
             assert!(is_any_value || value.0 == 1 || is_id(name), "fault: `{name}` takes text only");
@@ -54,16 +54,15 @@ pub fn replace_leaves(batch: &Batch, which: &[u32], to: &Values, rule: &Rule) {
 }
 
 pub fn remove_keys(batch: &Batch, keys: &[u32], rule: &Rule) {
-    let found = Found::of(&batch.data);
-    for At { level, row, slots } in keys.iter().flat_map(|key| found.key(*key)) {
+    for At { level, row, slots } in Found::read_before(batch).each_key(keys).into_iter().flatten() {
         batch.edit(Edit { level, row, rule: rule.number, change: Change::RemoveKey { slots } });
     }
 }
 
 pub fn rename_keys(batch: &Batch, keys: &[u32], to: &Values, rule: &Rule) {
-    let found = Found::of(&batch.data);
-    for (key, (_, text)) in keys.iter().zip(legal(to, keys.len(), |kind| kind == 1)) {
-        for At { level, row, slots } in found.key(*key) {
+    let found = Found::read_before(batch).each_key(keys);
+    for (places, (_, text)) in found.into_iter().zip(legal(to, keys.len(), |kind| kind == 1)) {
+        for At { level, row, slots } in places {
             batch.edit(Edit { level, row, rule: rule.number, change: Change::RenameKey { slots, text: text.clone() } });
         }
     }
@@ -82,11 +81,17 @@ fn write_values(batch: &Batch, field: &Field, by: &Field, which: &[u32], to: &Va
     let (of, level) = (by.level.as_str(), field.level.as_str());
     assert!(batch.data.is_above(by.level, field.level), "fault: `by` is of level `{of}`, below `{level}` or beside it");
     let values = legal_for(field, to, which.len(), is_insert);
-    let codes = batch.codes(by);
+    let (different, codes) = batch.column(by);
+    let count = different.kinds.len() / by.paths.len();
+    let mut chosen = vec![None; count];
+    for (at, entry) in which.iter().enumerate() {
+        assert!((*entry as usize) < count, "fault: an entry that the field does not have");
+        let before = chosen[*entry as usize].replace(at);
+        assert!(before.is_none(), "fault: an entry of a field was named twice");
+    }
     for row in 0..batch.data.rows(field.level).len() {
         let code = codes[batch.data.ancestor(field.level, row, by.level)];
-        // Of an entry that is named twice the last counts.
-        if let Some(at) = which.iter().rposition(|entry| *entry == code) {
+        if let Some(at) = chosen[code as usize] {
             write(batch, field, row, &values[at], rule, is_insert);
         }
     }

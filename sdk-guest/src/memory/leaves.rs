@@ -1,6 +1,6 @@
 //! Reading everything that can hold text.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::path::{is_id, is_keyed};
 use super::tree::{Encoded, Node, Slot};
@@ -84,14 +84,20 @@ impl Found {
         lists
     }
 
-    /// Where leaf `number` is.
-    pub fn leaf(&self, number: u32) -> Vec<At> {
-        self.leaves.places_of(&[number])
+    /// Those of a batch whose contents were read before.
+    pub fn read_before(batch: &Batch) -> Found {
+        assert!(batch.is_read.get(), "fault: leaves or keys were named that were not read in this call");
+        Found::of(&batch.data)
     }
 
-    /// Where key `number` is.
-    pub fn key(&self, number: u32) -> Vec<At> {
-        self.keys.places_of(&[number])
+    /// Where each of these leaves is.
+    pub fn each_leaf(&self, which: &[u32]) -> Vec<Vec<At>> {
+        self.leaves.each(which)
+    }
+
+    /// Where each of these keys is.
+    pub fn each_key(&self, which: &[u32]) -> Vec<Vec<At>> {
+        self.keys.each(which)
     }
 
     fn slot(&mut self, place: u8, key: u32, slot: &Slot, at: At, is_entry: bool) {
@@ -129,6 +135,12 @@ impl<T: Clone + Eq + std::hash::Hash> Numbers<T> {
         number
     }
 
+    fn each(&self, which: &[u32]) -> Vec<Vec<At>> {
+        let different: HashSet<&u32> = which.iter().collect();
+        assert!(different.len() == which.len(), "fault: a leaf or key was named twice");
+        which.iter().map(|number| self.places_of(&[*number])).collect()
+    }
+
     fn places_of(&self, which: &[u32]) -> Vec<At> {
         for number in which {
             assert!(*number as usize <= self.things.len(), "fault: there is no leaf or key {number}");
@@ -138,23 +150,24 @@ impl<T: Clone + Eq + std::hash::Hash> Numbers<T> {
 }
 
 pub fn read_contents(batch: &Batch) -> Leaves {
+    batch.is_read.set(true);
     Found::of(&batch.data).into_lists()
 }
 
 pub fn where_leaves(batch: &Batch, which: &[u32], level: &str) -> Rows {
-    rows_with(batch, &Found::of(&batch.data).leaves.places_of(which), level)
+    rows_with(batch, &Found::read_before(batch).leaves.places_of(which), level)
 }
 
 pub fn where_keys(batch: &Batch, which: &[u32], level: &str) -> Rows {
-    rows_with(batch, &Found::of(&batch.data).keys.places_of(which), level)
+    rows_with(batch, &Found::read_before(batch).keys.places_of(which), level)
 }
 
 pub fn leaf_counts(batch: &Batch, which: &[u32], level: &str) -> Vec<u32> {
-    counts(batch, &Found::of(&batch.data).leaves.places_of(which), level)
+    counts(batch, &Found::read_before(batch).leaves.places_of(which), level)
 }
 
 pub fn key_counts(batch: &Batch, which: &[u32], level: &str) -> Vec<u32> {
-    counts(batch, &Found::of(&batch.data).keys.places_of(which), level)
+    counts(batch, &Found::read_before(batch).keys.places_of(which), level)
 }
 
 fn rows_with(batch: &Batch, places: &[At], level: &str) -> Rows {

@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -7,7 +7,10 @@ use super::data::above;
 use super::path::Path;
 use crate::Level;
 
+const FIELDS_MAX: usize = 256;
 const PATHS_MAX: usize = 16;
+const PATH_BYTES_MAX: usize = 1024;
+const KEYS_MAX: usize = 64;
 const RULES_MAX: usize = 64;
 const RULE_NAME_BYTES_MAX: usize = 64;
 
@@ -19,12 +22,15 @@ thread_local! {
     static RULES: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
     /// The keys that there are, while a processor is being configured.
     static SECRETS: RefCell<Option<Secrets>> = const { RefCell::new(None) };
+    /// How many fields and keys were opened.
+    static OPENED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
 /// Runs `configure` with opening allowed; also returns the names of the rules that it opened, in order.
 pub fn configuring<T>(secrets: Secrets, configure: impl FnOnce() -> T) -> (T, Vec<String>) {
     RULES.set(Some(Vec::new()));
     SECRETS.set(Some(secrets));
+    OPENED.set((0, 0));
     let configured = configure();
     SECRETS.set(None);
     (configured, RULES.take().unwrap_or_default())
@@ -40,6 +46,14 @@ pub struct Field {
 pub fn open_field(paths: &[&str]) -> Result<Field, String> {
     if RULES.with_borrow(Option::is_none) {
         return Err("fields are opened while configuring only".into());
+    }
+    let (fields, keys) = OPENED.get();
+    if fields == FIELDS_MAX {
+        return Err(format!("more than {FIELDS_MAX} fields"));
+    }
+    OPENED.set((fields + 1, keys));
+    if paths.iter().any(|path| path.len() > PATH_BYTES_MAX) {
+        return Err(format!("a path longer than {PATH_BYTES_MAX} bytes"));
     }
     let paths = paths.iter().map(|path| Path::parse(path)).collect::<Result<Vec<_>, _>>()?;
     let Some(level) = paths.iter().map(|path| path.level).max_by_key(|level| depth(*level)) else {
@@ -76,6 +90,11 @@ impl Key {
     pub fn open(name: &str) -> Result<Key, String> {
         SECRETS.with_borrow(|secrets| {
             let Some(secrets) = secrets else { return Err("keys are opened while configuring only".into()) };
+            let (fields, keys) = OPENED.get();
+            if keys == KEYS_MAX {
+                return Err(format!("more than {KEYS_MAX} keys"));
+            }
+            OPENED.set((fields, keys + 1));
             if let Some((_, secret)) = secrets.iter().find(|(has, _)| has == name) {
                 return Ok(Key { secret: secret.clone() });
             }

@@ -120,19 +120,21 @@ fn what_cannot_be_opened_is_told_while_configuring() {
     assert!(told(redactor("many_keys")).contains("64"));
 }
 
-/// The most that a slice can ask of the host: lists of the smallest numbers that are all different, and of the smallest texts.
+/// The most that a slice can ask of the host: lists of the smallest numbers and texts that are all different, lists of nothing, and
+/// the smallest attributes; all of them replaced.
 #[test]
 fn no_batch_is_too_much_by_itself() {
-    let list = |values: Vec<Value>| {
-        let values = values.into_iter().map(|value| AnyValue { value: Some(value) }).collect();
+    let list = |values: Vec<Option<Value>>| {
+        let values = values.into_iter().map(|value| AnyValue { value }).collect();
         AnyValue { value: Some(Value::ArrayValue(ArrayValue { values })) }
     };
     let one_span = |value: AnyValue| {
         let attribute = KeyValue { key: "k".to_owned(), value: Some(value), ..KeyValue::default() };
         request(None, vec![Span { name: "n".to_owned(), attributes: vec![attribute], ..Span::default() }])
     };
-    let numbers = one_span(list((0..185_000).map(Value::IntValue).collect()));
-    let texts = one_span(list((0..120_000).map(|n| Value::StringValue(format!("{n:x}"))).collect()));
+    let numbers = one_span(list((0..180_000).map(|n| Some(Value::IntValue(n))).collect()));
+    let texts = one_span(list((0..120_000).map(|n| Some(Value::StringValue(format!("{n:x}")))).collect()));
+    let nothing = one_span(list(vec![None; 500_000]));
     let attributes = request(
         None,
         (0..2048)
@@ -142,7 +144,7 @@ fn no_batch_is_too_much_by_itself() {
     let lab = Lab::new();
     let spec = GenerationSpec { limits: patient(), ..redactor("replace_all") };
     let generation = lab.runtime.build_generation(spec).expect("builds");
-    for (bytes, leaves) in [(numbers, 185_000), (texts, 120_000), (attributes, 2048 * 48)] {
+    for (bytes, leaves) in [(numbers, 180_000), (texts, 120_000), (nothing, 500_000), (attributes, 2048 * 48)] {
         assert!(bytes.len() as u64 > MIB * 9 / 10, "{} bytes", bytes.len());
         let effects = call(&mut *generation.instance().expect("is prepared"), &bytes).expect("is a usual batch");
         let places: u64 = effects.edited.iter().map(|&(_, places)| places).sum();

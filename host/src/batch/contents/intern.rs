@@ -17,10 +17,19 @@ const SLOTS_KEPT: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     pub texts: Texts,
-    /// The group of each text.
-    pub groups: Vec<u32>,
+    /// What else is known of each text.
+    known: Vec<Known>,
     slots: HashTable<Slot>,
     hasher: RandomState,
+}
+
+/// A text, in what is read at once.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    group: u32,
+    kind: u8,
+    start: u32,
+    end: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +52,20 @@ impl Pool {
             self.slots = HashTable::new();
         }
         self.slots.clear();
-        self.groups.clear();
-        self.groups.push(0);
+        self.known.clear();
+        self.known.push(Known { group: 0, kind: kind::ABSENT, start: 0, end: 0 });
         self.texts.clear();
         self.texts.push(kind::ABSENT, &[]);
+    }
+
+    /// How many texts there are, the absent one included.
+    pub(super) fn len(&self) -> u32 {
+        self.known.len() as u32
+    }
+
+    /// The group of a text.
+    pub(super) fn group(&self, code: u32) -> Option<u32> {
+        self.known.get(code as usize).map(|known| known.group)
     }
 
     /// Finds or adds a text. One of kind string may be any bytes: what is not UTF-8 becomes kind bytes.
@@ -62,17 +81,19 @@ impl Pool {
     }
 
     fn add(&mut self, hash: u32, group: u32, kind: u8, bytes: &[u8]) -> u32 {
-        let code = self.groups.len() as u32;
-        self.groups.push(group);
+        let code = self.known.len() as u32;
+        let start = self.texts.bytes.len() as u32;
         self.texts.push(kind, bytes);
+        self.known.push(Known { group, kind, start, end: self.texts.bytes.len() as u32 });
         self.slots.insert_unique(spread(hash), Slot { hash, code }, |slot| spread(slot.hash));
         code
     }
 
     #[inline(always)]
     fn is(&self, code: u32, group: u32, kind: u8, bytes: &[u8]) -> bool {
-        let (known, text) = self.texts.get(code);
-        self.groups.get(code as usize) == Some(&group) && known == kind && same(text, bytes)
+        let Some(known) = self.known.get(code as usize) else { return false };
+        let Some(text) = self.texts.bytes.get(known.start as usize..known.end as usize) else { return false };
+        (known.group, known.kind) == (group, kind) && same(text, bytes)
     }
 
     #[inline(always)]
@@ -105,6 +126,7 @@ pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
         4..8 => ends::<4>(a, b),
         8..=16 => ends::<8>(a, b),
         17..=32 => ends::<16>(a, b),
+        33..=64 => ends::<32>(a, b),
         _ => a == b,
     }
 }

@@ -12,6 +12,7 @@ mod find;
 mod intern;
 mod locate;
 mod read;
+mod recent;
 mod scalar;
 mod schema;
 mod table;
@@ -22,6 +23,7 @@ mod writer;
 mod tests;
 
 use intern::Pool;
+use recent::Recent;
 
 /// AnyValues may be within this many lists and maps.
 pub(super) const NESTING_MAX: u32 = 64;
@@ -59,7 +61,8 @@ pub struct Leaves {
 /// What [`super::Batch::read_contents`] found in a slice; its buffers are reused.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// Leaves; their groups are their keys, or [`PLAIN`] and their places where they have none.
+    /// Leaves; their groups are their keys, with [`IN_LIST`] if they are in a list that has the key, or [`PLAIN`] and their places where
+    /// they have none.
     leaves: Pool,
     /// Keys; their groups are their places.
     keys: Pool,
@@ -69,11 +72,14 @@ pub struct Contents {
     /// In the order of their runs.
     entries: Vec<Entry>,
     runs: Vec<Run>,
+    recent: Recent,
     unjudgeable: u64,
 }
 
 /// The group of leaves without key, with their place in the lower bits.
 const PLAIN: u32 = 1 << 31;
+/// In the group of leaves: the key is that of the list they are in.
+const IN_LIST: u32 = 1 << 30;
 
 /// An occurrence of a leaf or key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,12 +139,12 @@ enum Envelope {
 impl Contents {
     /// How many leaves there are, the absent one included.
     pub fn leaf_count(&self) -> u32 {
-        self.leaves.groups.len() as u32
+        self.leaves.len()
     }
 
     /// How many keys there are, the absent one included.
     pub fn key_count(&self) -> u32 {
-        self.keys.groups.len() as u32
+        self.keys.len()
     }
 
     /// How many fields nobody can judge: [`super::Batch::remove_unjudgeable`] removes them.
@@ -196,7 +202,7 @@ impl Contents {
     fn key_of(&self, entry: Entry) -> Option<u32> {
         match entry.what() {
             Entry::KEY => Some(entry.number()),
-            Entry::ATTRIBUTE => self.leaves.groups.get(entry.number() as usize).copied(),
+            Entry::ATTRIBUTE => self.leaves.group(entry.number()),
             _ => None,
         }
     }

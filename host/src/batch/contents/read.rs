@@ -84,7 +84,7 @@ impl Read<'_, '_> {
     fn segment(&mut self, number: usize, len: u32, all: &Range<u32>, shown: Range<u32>) -> Result<(), TooLarge> {
         let index = &self.batch.index;
         let items = index.items_of(number);
-        if self.slice.items.contains(&items.start) {
+        if !items.is_empty() && self.slice.items.contains(&items.start) {
             let whole = Extent { start: 0, body: 0, end: len };
             let resources = part(&index.resources.extents, all);
             self.envelope(self.messages.request, (Envelope::Request, number as u32), whole, resources, &items)?;

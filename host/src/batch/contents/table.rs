@@ -86,7 +86,7 @@ impl MessageType {
 
 /// opentelemetry.proto.common.v1.AnyValue
 static ANY_VALUE: [What; 9] = [
-    What::Unknown,
+    What::Unknown,                         // no field
     What::StringValue,                     // string_value
     What::BoolValue,                       // bool_value
     What::IntValue,                        // int_value
@@ -99,13 +99,13 @@ static ANY_VALUE: [What; 9] = [
 
 /// opentelemetry.proto.common.v1.ArrayValue
 static ARRAY_VALUE: [What; 2] = [
-    What::Unknown,
+    What::Unknown,  // no field
     What::Elements, // values
 ];
 
 /// opentelemetry.proto.common.v1.EntityRef
 static ENTITY_REF: [What; 5] = [
-    What::Unknown,
+    What::Unknown, // no field
     What::Text(3), // schema_url
     What::Text(3), // type
     What::Text(3), // id_keys
@@ -114,8 +114,8 @@ static ENTITY_REF: [What; 5] = [
 
 /// opentelemetry.proto.metrics.v1.Exemplar
 static EXEMPLAR: [What; 8] = [
-    What::Unknown,
-    What::Unknown,
+    What::Unknown,        // no field
+    What::Unknown,        // no field
     What::Fixed64,        // time_unix_nano
     What::Fixed64,        // as_double
     What::SpanId(29),     // span_id
@@ -126,14 +126,14 @@ static EXEMPLAR: [What; 8] = [
 
 /// opentelemetry.proto.metrics.v1.ExponentialHistogram
 static EXPONENTIAL_HISTOGRAM: [What; 3] = [
-    What::Unknown,
+    What::Unknown,                                            // no field
     What::Points(MessageType::ExponentialHistogramDataPoint), // data_points
     What::Varint,                                             // aggregation_temporality
 ];
 
 /// opentelemetry.proto.metrics.v1.ExponentialHistogramDataPoint
 static EXPONENTIAL_HISTOGRAM_DATA_POINT: [What; 15] = [
-    What::Unknown,
+    What::Unknown,                                                    // no field
     What::Attributes(27),                                             // attributes
     What::Fixed64,                                                    // start_time_unix_nano
     What::Fixed64,                                                    // time_unix_nano
@@ -152,46 +152,46 @@ static EXPONENTIAL_HISTOGRAM_DATA_POINT: [What; 15] = [
 
 /// opentelemetry.proto.metrics.v1.ExponentialHistogramDataPoint.Buckets
 static EXPONENTIAL_HISTOGRAM_DATA_POINT_BUCKETS: [What; 3] = [
-    What::Unknown,
+    What::Unknown, // no field
     What::Varint,  // offset
     What::Varints, // bucket_counts
 ];
 
 /// opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest
 static EXPORT_LOGS_SERVICE_REQUEST: [What; 2] = [
-    What::Unknown,
+    What::Unknown,                         // no field
     What::Rows(MessageType::ResourceLogs), // resource_logs
 ];
 
 /// opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest
 static EXPORT_METRICS_SERVICE_REQUEST: [What; 2] = [
-    What::Unknown,
+    What::Unknown,                            // no field
     What::Rows(MessageType::ResourceMetrics), // resource_metrics
 ];
 
 /// opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest
 static EXPORT_TRACE_SERVICE_REQUEST: [What; 2] = [
-    What::Unknown,
+    What::Unknown,                          // no field
     What::Rows(MessageType::ResourceSpans), // resource_spans
 ];
 
 /// opentelemetry.proto.metrics.v1.Gauge
 static GAUGE: [What; 2] = [
-    What::Unknown,
+    What::Unknown,                              // no field
     What::Points(MessageType::NumberDataPoint), // data_points
 ];
 
 /// opentelemetry.proto.metrics.v1.Histogram
 static HISTOGRAM: [What; 3] = [
-    What::Unknown,
+    What::Unknown,                                 // no field
     What::Points(MessageType::HistogramDataPoint), // data_points
     What::Varint,                                  // aggregation_temporality
 ];
 
 /// opentelemetry.proto.metrics.v1.HistogramDataPoint
 static HISTOGRAM_DATA_POINT: [What; 13] = [
-    What::Unknown,
-    What::Unknown,
+    What::Unknown,                        // no field
+    What::Unknown,                        // no field
     What::Fixed64,                        // start_time_unix_nano
     What::Fixed64,                        // time_unix_nano
     What::Fixed64,                        // count
@@ -207,7 +207,7 @@ static HISTOGRAM_DATA_POINT: [What; 13] = [
 
 /// opentelemetry.proto.common.v1.InstrumentationScope
 static INSTRUMENTATION_SCOPE: [What; 5] = [
-    What::Unknown,
+    What::Unknown,       // no field
     What::Text(4),       // name
     What::Text(5),       // version
     What::Attributes(6), // attributes
@@ -216,25 +216,25 @@ static INSTRUMENTATION_SCOPE: [What; 5] = [
 
 /// opentelemetry.proto.common.v1.KeyValue
 static KEY_VALUE: [What; 4] = [
-    What::Unknown,
-    What::Key,    // key
-    What::Value,  // value
-    What::Varint, // key_strindex
+    What::Unknown, // no field
+    What::Key,     // key
+    What::Value,   // value
+    What::Varint,  // key_strindex
 ];
 
 /// opentelemetry.proto.common.v1.KeyValueList
 static KEY_VALUE_LIST: [What; 2] = [
-    What::Unknown,
+    What::Unknown, // no field
     What::Entries, // values
 ];
 
 /// opentelemetry.proto.logs.v1.LogRecord
 static LOG_RECORD: [What; 13] = [
-    What::Unknown,
-    What::Fixed64,  // time_unix_nano
-    What::Varint,   // severity_number
-    What::Text(18), // severity_text
-    What::Unknown,
+    What::Unknown,        // no field
+    What::Fixed64,        // time_unix_nano
+    What::Varint,         // severity_number
+    What::Text(18),       // severity_text
+    What::Unknown,        // no field
     What::AnyValue(19),   // body
     What::Attributes(20), // attributes
     What::Varint,         // dropped_attributes_count
@@ -247,15 +247,15 @@ static LOG_RECORD: [What; 13] = [
 
 /// opentelemetry.proto.metrics.v1.Metric
 static METRIC: [What; 13] = [
-    What::Unknown,
-    What::Text(23), // name
-    What::Text(24), // description
-    What::Text(25), // unit
-    What::Unknown,
-    What::Container(MessageType::Gauge), // gauge
-    What::Unknown,
-    What::Container(MessageType::Sum), // sum
-    What::Unknown,
+    What::Unknown,                                      // no field
+    What::Text(23),                                     // name
+    What::Text(24),                                     // description
+    What::Text(25),                                     // unit
+    What::Unknown,                                      // no field
+    What::Container(MessageType::Gauge),                // gauge
+    What::Unknown,                                      // no field
+    What::Container(MessageType::Sum),                  // sum
+    What::Unknown,                                      // no field
     What::Container(MessageType::Histogram),            // histogram
     What::Container(MessageType::ExponentialHistogram), // exponential_histogram
     What::Container(MessageType::Summary),              // summary
@@ -264,8 +264,8 @@ static METRIC: [What; 13] = [
 
 /// opentelemetry.proto.metrics.v1.NumberDataPoint
 static NUMBER_DATA_POINT: [What; 9] = [
-    What::Unknown,
-    What::Unknown,
+    What::Unknown,                        // no field
+    What::Unknown,                        // no field
     What::Fixed64,                        // start_time_unix_nano
     What::Fixed64,                        // time_unix_nano
     What::Fixed64,                        // as_double
@@ -277,7 +277,7 @@ static NUMBER_DATA_POINT: [What; 9] = [
 
 /// opentelemetry.proto.resource.v1.Resource
 static RESOURCE: [What; 4] = [
-    What::Unknown,
+    What::Unknown,                         // no field
     What::Attributes(1),                   // attributes
     What::Varint,                          // dropped_attributes_count
     What::Message(MessageType::EntityRef), // entity_refs
@@ -285,7 +285,7 @@ static RESOURCE: [What; 4] = [
 
 /// opentelemetry.proto.logs.v1.ResourceLogs
 static RESOURCE_LOGS: [What; 4] = [
-    What::Unknown,
+    What::Unknown,                      // no field
     What::Head(MessageType::Resource),  // resource
     What::Rows(MessageType::ScopeLogs), // scope_logs
     What::Text(2),                      // schema_url
@@ -293,7 +293,7 @@ static RESOURCE_LOGS: [What; 4] = [
 
 /// opentelemetry.proto.metrics.v1.ResourceMetrics
 static RESOURCE_METRICS: [What; 4] = [
-    What::Unknown,
+    What::Unknown,                         // no field
     What::Head(MessageType::Resource),     // resource
     What::Rows(MessageType::ScopeMetrics), // scope_metrics
     What::Text(2),                         // schema_url
@@ -301,7 +301,7 @@ static RESOURCE_METRICS: [What; 4] = [
 
 /// opentelemetry.proto.trace.v1.ResourceSpans
 static RESOURCE_SPANS: [What; 4] = [
-    What::Unknown,
+    What::Unknown,                       // no field
     What::Head(MessageType::Resource),   // resource
     What::Rows(MessageType::ScopeSpans), // scope_spans
     What::Text(2),                       // schema_url
@@ -309,7 +309,7 @@ static RESOURCE_SPANS: [What; 4] = [
 
 /// opentelemetry.proto.logs.v1.ScopeLogs
 static SCOPE_LOGS: [What; 4] = [
-    What::Unknown,
+    What::Unknown,                                 // no field
     What::Head(MessageType::InstrumentationScope), // scope
     What::Rows(MessageType::LogRecord),            // log_records
     What::Text(7),                                 // schema_url
@@ -317,7 +317,7 @@ static SCOPE_LOGS: [What; 4] = [
 
 /// opentelemetry.proto.metrics.v1.ScopeMetrics
 static SCOPE_METRICS: [What; 4] = [
-    What::Unknown,
+    What::Unknown,                                 // no field
     What::Head(MessageType::InstrumentationScope), // scope
     What::Rows(MessageType::Metric),               // metrics
     What::Text(7),                                 // schema_url
@@ -325,7 +325,7 @@ static SCOPE_METRICS: [What; 4] = [
 
 /// opentelemetry.proto.trace.v1.ScopeSpans
 static SCOPE_SPANS: [What; 4] = [
-    What::Unknown,
+    What::Unknown,                                 // no field
     What::Head(MessageType::InstrumentationScope), // scope
     What::Rows(MessageType::Span),                 // spans
     What::Text(7),                                 // schema_url
@@ -333,7 +333,7 @@ static SCOPE_SPANS: [What; 4] = [
 
 /// opentelemetry.proto.trace.v1.Span
 static SPAN: [What; 17] = [
-    What::Unknown,
+    What::Unknown,                        // no field
     What::TraceId(12),                    // trace_id
     What::SpanId(12),                     // span_id
     What::Text(9),                        // trace_state
@@ -354,7 +354,7 @@ static SPAN: [What; 17] = [
 
 /// opentelemetry.proto.trace.v1.Span.Event
 static SPAN_EVENT: [What; 5] = [
-    What::Unknown,
+    What::Unknown,        // no field
     What::Fixed64,        // time_unix_nano
     What::Text(13),       // name
     What::Attributes(14), // attributes
@@ -363,7 +363,7 @@ static SPAN_EVENT: [What; 5] = [
 
 /// opentelemetry.proto.trace.v1.Span.Link
 static SPAN_LINK: [What; 7] = [
-    What::Unknown,
+    What::Unknown,        // no field
     What::TraceId(17),    // trace_id
     What::SpanId(17),     // span_id
     What::Text(15),       // trace_state
@@ -374,15 +374,15 @@ static SPAN_LINK: [What; 7] = [
 
 /// opentelemetry.proto.trace.v1.Status
 static STATUS: [What; 4] = [
-    What::Unknown,
-    What::Unknown,
+    What::Unknown,  // no field
+    What::Unknown,  // no field
     What::Text(11), // message
     What::Varint,   // code
 ];
 
 /// opentelemetry.proto.metrics.v1.Sum
 static SUM: [What; 4] = [
-    What::Unknown,
+    What::Unknown,                              // no field
     What::Points(MessageType::NumberDataPoint), // data_points
     What::Varint,                               // aggregation_temporality
     What::Varint,                               // is_monotonic
@@ -390,14 +390,14 @@ static SUM: [What; 4] = [
 
 /// opentelemetry.proto.metrics.v1.Summary
 static SUMMARY: [What; 2] = [
-    What::Unknown,
+    What::Unknown,                               // no field
     What::Points(MessageType::SummaryDataPoint), // data_points
 ];
 
 /// opentelemetry.proto.metrics.v1.SummaryDataPoint
 static SUMMARY_DATA_POINT: [What; 9] = [
-    What::Unknown,
-    What::Unknown,
+    What::Unknown,                                               // no field
+    What::Unknown,                                               // no field
     What::Fixed64,                                               // start_time_unix_nano
     What::Fixed64,                                               // time_unix_nano
     What::Fixed64,                                               // count
@@ -409,7 +409,7 @@ static SUMMARY_DATA_POINT: [What; 9] = [
 
 /// opentelemetry.proto.metrics.v1.SummaryDataPoint.ValueAtQuantile
 static SUMMARY_DATA_POINT_VALUE_AT_QUANTILE: [What; 3] = [
-    What::Unknown,
+    What::Unknown, // no field
     What::Fixed64, // quantile
     What::Fixed64, // value
 ];

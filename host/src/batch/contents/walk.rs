@@ -4,7 +4,7 @@ use super::intern::{Found, same};
 use super::scalar::Scalar;
 use super::schema::What;
 use super::table::MessageType;
-use super::{Contents, Entry, Envelope, NESTING_MAX, NO_ROW, PLAIN, Run};
+use super::{Contents, Entry, Envelope, IN_LIST, NESTING_MAX, NO_ROW, PLAIN, Run};
 use crate::batch::index::Children;
 use crate::batch::levels::Level;
 use crate::batch::value::{KeyValue, kind};
@@ -41,14 +41,11 @@ struct Within {
     nesting: u32,
 }
 
-/// A key as it was written last, and what came with it and after it: the next message of its kind is often alike.
+/// A key as it was written last, and the one after it: the next message of its kind is often alike.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen<'a> {
     /// Tag, length and text of the key, where they are written as usual.
     key: &'a [u8],
-    /// The rest of the KeyValue.
-    value: &'a [u8],
-    leaf: u32,
     /// The key that followed.
     next: u32,
 }
@@ -116,6 +113,7 @@ impl<'a, 'o> Walk<'a, 'o> {
     pub(super) fn segment(&mut self, number: usize, bytes: &'a [u8]) {
         self.run.segment = number as u32;
         self.bytes = bytes;
+        self.out.recent.begin();
     }
 
     /// Walks fields of an envelope that are not rows: those in `part` of it.
@@ -159,7 +157,11 @@ impl<'a, 'o> Walk<'a, 'o> {
             let Some(tag) = fields.tag()? else { return Ok(()) };
             let what = known.get(tag.number as usize).copied().unwrap_or(What::Unknown);
             match (what, tag.wire) {
-                (What::Attributes(place), LEN) => before = self.attribute(fields.extent(start)?, place, before)?,
+                (What::Attributes(place), LEN) => {
+                    // Of all numbers of attributes, the tag is one byte.
+                    let tag = (tag.number << 3) as u8 | LEN;
+                    before = self.attributes(tag, start, &mut fields, place, before)?;
+                }
                 (What::Fixed64, FIXED64) => drop(fields.fixed64()?),
                 (What::Varint, VARINT) => drop(fields.varint()?),
                 (What::Fixed32, FIXED32) => drop(fields.fixed32()?),
@@ -233,10 +235,29 @@ impl<'a, 'o> Walk<'a, 'o> {
         self.begin()
     }
 
-    /// An attribute of a row; returns its key. `before` is the key before.
+    /// Attributes of a row that follow each other, the first of them at `at`, read but for its length; returns the last one's key.
+    /// `before` is the key before.
+    fn attributes(
+        &mut self,
+        tag: u8,
+        mut at: u32,
+        fields: &mut Reader<'a>,
+        place: u8,
+        mut before: u32,
+    ) -> Result<u32, Stop> {
+        loop {
+            let payload = fields.bytes()?;
+            before = self.attribute(at, payload, fields.at(), place, before)?;
+            at = fields.at();
+            if !fields.tag_is(tag) {
+                return Ok(before);
+            }
+        }
+    }
+
+    /// An attribute from `at` to `end`.
     #[inline(always)]
-    fn attribute(&mut self, extent: Extent, place: u8, before: u32) -> Result<u32, Stop> {
-        let payload = extent.of(self.bytes);
+    fn attribute(&mut self, at: u32, payload: &'a [u8], end: u32, place: u8, before: u32) -> Result<u32, Stop> {
         let guess = match before {
             0 => self.first.get(place as usize).copied().unwrap_or_default(),
             _ => self.seen.get(before as usize).map_or(0, |seen| seen.next),
@@ -246,55 +267,60 @@ impl<'a, 'o> Walk<'a, 'o> {
             && !key.is_empty()
             && same(key, seen.key)
         {
-            if same(rest, seen.value) {
-                let leaf = seen.leaf;
-                self.enter(Entry::ATTRIBUTE | leaf, extent.start)?;
+            if let Some(leaf) = self.out.recent.find(self.bytes, guess, payload, rest, end) {
+                self.enter(Entry::ATTRIBUTE | leaf, at)?;
                 return Ok(guess);
             }
-            if let Some(scalar) = Scalar::of_value(rest) {
-                return self.attribute_of(guess, rest, scalar, extent.start, place);
+            if self.attribute_of(guess, payload, rest, (at, end), place)? {
+                return Ok(guess);
             }
         }
-        let key = self.attribute_unforeseen(extent, place)?;
-        match before {
-            0 => {
-                if let Some(first) = self.first.get_mut(place as usize) {
-                    *first = key;
-                }
-            }
-            _ => {
-                if let Some(seen) = self.seen.get_mut(before as usize) {
-                    seen.next = key;
-                }
-            }
+        let key = self.attribute_unforeseen((at, end), payload, place)?;
+        let guess = match before {
+            0 => self.first.get_mut(place as usize),
+            _ => self.seen.get_mut(before as usize).map(|seen| &mut seen.next),
+        };
+        if let Some(guess) = guess {
+            *guess = key;
         }
         Ok(key)
     }
 
-    fn attribute_unforeseen(&mut self, extent: Extent, place: u8) -> Result<u32, Stop> {
-        let payload: &'a [u8] = extent.of(self.bytes);
+    fn attribute_unforeseen(&mut self, (at, end): (u32, u32), payload: &'a [u8], place: u8) -> Result<u32, Stop> {
         if let Some((text, _)) = KeyValue::canonical(payload)
             && let Some((written, rest)) = payload.split_at_checked(text.len() + 2)
-            && let Some(scalar) = Scalar::of_value(rest)
+            && Scalar::of_value(rest).is_some()
         {
             let key = self.key(text, place)?;
             if let Some(seen) = self.seen.get_mut(key as usize) {
                 seen.key = written;
             }
-            return self.attribute_of(key, rest, scalar, extent.start, place);
+            self.attribute_of(key, payload, rest, (at, end), place)?;
+            return Ok(key);
         }
+        let extent = Extent { start: at, body: end - payload.len() as u32, end };
         self.key_value(extent, Within { place, ..Within::default() })
     }
 
-    /// An attribute with this key; `rest` is what follows the key in its bytes.
-    fn attribute_of(&mut self, key: u32, rest: &'a [u8], scalar: Scalar<'a>, at: u32, place: u8) -> Result<u32, Stop> {
-        let leaf = self.leaf(key, key, place, scalar.kind(), scalar.bytes())?;
-        if let Some(seen) = self.seen.get_mut(key as usize) {
-            seen.value = rest;
-            seen.leaf = leaf;
-        }
+    /// An attribute with this key; `rest` is what follows the key in its bytes. False if it is not written as usual.
+    fn attribute_of(
+        &mut self,
+        key: u32,
+        payload: &[u8],
+        rest: &[u8],
+        (at, end): (u32, u32),
+        place: u8,
+    ) -> Result<bool, Stop> {
+        let Some(scalar) = Scalar::of_value(rest) else { return Ok(false) };
+        let leaf = match self.out.leaves.find(key, scalar.kind(), scalar.bytes()) {
+            Found::Known(leaf) => {
+                self.out.recent.keep(key, payload, rest, end, leaf);
+                leaf
+            }
+            Found::New(leaf) => self.new_leaf(leaf, key, place, scalar.bytes())?,
+        };
         self.enter(Entry::ATTRIBUTE | leaf, at)?;
-        Ok(key)
+        Ok(true)
     }
 
     /// A KeyValue however it is written; returns its key. Of several keys, the last is that of its values.
@@ -366,7 +392,9 @@ impl<'a, 'o> Walk<'a, 'o> {
                 }
             },
             key => {
-                let leaf = self.leaf(key, key, within.place, scalar.kind(), scalar.bytes())?;
+                let of_list = self.out.key_places.get(key as usize) != Some(&within.place);
+                let group = if of_list { key | IN_LIST } else { key };
+                let leaf = self.leaf(group, key, within.place, scalar.kind(), scalar.bytes())?;
                 self.enter(Entry::LEAF | leaf, at)
             }
         }
@@ -391,13 +419,15 @@ impl<'a, 'o> Walk<'a, 'o> {
     fn leaf(&mut self, group: u32, key: u32, place: u8, kind: u8, bytes: &[u8]) -> Result<u32, Stop> {
         match self.out.leaves.find(group, kind, bytes) {
             Found::Known(leaf) => Ok(leaf),
-            Found::New(leaf) => {
-                self.out.key_of.push(key);
-                self.out.places.push(place);
-                self.take_text(leaf, bytes)?;
-                Ok(leaf)
-            }
+            Found::New(leaf) => self.new_leaf(leaf, key, place, bytes),
         }
+    }
+
+    fn new_leaf(&mut self, leaf: u32, key: u32, place: u8, bytes: &[u8]) -> Result<u32, Stop> {
+        self.out.key_of.push(key);
+        self.out.places.push(place);
+        self.take_text(leaf, bytes)?;
+        Ok(leaf)
     }
 
     fn key(&mut self, text: &[u8], place: u8) -> Result<u32, Stop> {

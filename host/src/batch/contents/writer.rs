@@ -167,11 +167,12 @@ impl<'a> Writer<'a> {
 /// Key and value of an attribute that is written as usual: both fields once, nothing else.
 fn parts(bytes: &[u8], key_value: Extent) -> [Extent; 2] {
     let mut fields = Reader::within(bytes, key_value);
-    [(); 2].map(|()| {
+    let mut next = || {
         let start = fields.at();
-        let read = fields.tag().and_then(|_| fields.extent(start));
-        read.unwrap_or(Extent { start: key_value.end, body: key_value.end, end: key_value.end })
-    })
+        fields.tag().and_then(|_| fields.extent(start)).unwrap_or(Extent { start, body: start, end: start })
+    };
+    let key = next();
+    [key, next()]
 }
 
 fn put_field(tag: u32, bytes: &[u8], to: &mut Vec<u8>) {

@@ -14,29 +14,29 @@ use super::*;
 
 mod columns;
 mod drops;
-mod generate;
+pub(super) mod generate;
 mod malformed;
 mod oddities;
 mod paths;
 mod reference;
-mod rewrite;
+pub(super) mod rewrite;
 mod rows;
 mod slices;
 mod writes;
 
 /// Bytes that columns may take where their bound is not what is tested.
-const PLENTY: u64 = 1 << 30;
+pub(super) const PLENTY: u64 = 1 << 30;
 
 /// A decoded request.
 #[derive(Clone, Debug, PartialEq)]
-enum Request {
+pub(super) enum Request {
     Traces(ExportTraceServiceRequest),
     Metrics(ExportMetricsServiceRequest),
     Logs(ExportLogsServiceRequest),
 }
 
 impl Request {
-    fn decode(signal: Signal, bytes: &[u8]) -> Result<Request, prost::DecodeError> {
+    pub(super) fn decode(signal: Signal, bytes: &[u8]) -> Result<Request, prost::DecodeError> {
         Ok(match signal {
             Signal::Traces => Request::Traces(Message::decode(bytes)?),
             Signal::Metrics => Request::Metrics(Message::decode(bytes)?),
@@ -44,7 +44,7 @@ impl Request {
         })
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         match self {
             Request::Traces(request) => request.encode_to_vec(),
             Request::Metrics(request) => request.encode_to_vec(),
@@ -54,12 +54,12 @@ impl Request {
 }
 
 /// Runs `test` on a fixed number of fixed random generators.
-fn for_seeds(cases: u32, test: impl Fn(&mut StdRng)) {
+pub(super) fn for_seeds(cases: u32, test: impl Fn(&mut StdRng)) {
     for_values(cases, any::<u64>(), |seed| test(&mut StdRng::seed_from_u64(seed)));
 }
 
 /// Runs `test` on a fixed number of values, always the same.
-fn for_values<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value)) {
+pub(super) fn for_values<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value)) {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, rng);
@@ -73,7 +73,7 @@ fn for_values<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value)) {
 }
 
 /// One to three requests of a random signal, half of them in odd encodings.
-fn requests(rng: &mut StdRng) -> (Signal, Vec<Bytes>) {
+pub(super) fn requests(rng: &mut StdRng) -> (Signal, Vec<Bytes>) {
     let signal = Signal::ALL[rng.random_range(0..3)];
     let segments = (0..rng.random_range(1..4))
         .map(|_| {

@@ -21,7 +21,7 @@ impl Environment for Variable {
 fn parsed_with(text: &str, environment: &Variable) -> (Option<Node>, Vec<Problem>) {
     let files = Files::new(Source::new("test.yaml".into(), text.into(), PathBuf::new()));
     let mut problems = Vec::new();
-    let node = parse(&mut Loader::new(files, environment, None), &mut problems);
+    let node = parse(&mut Loader::new(files, environment, "test.yaml".into()), &mut problems);
     (node, problems)
 }
 

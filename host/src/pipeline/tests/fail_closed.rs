@@ -55,10 +55,12 @@ async fn a_stage_that_faults_always_lets_nothing_through_and_blames_no_record() 
             let (rig, sink) = rig(vec![stage(0), stage(1), stage(2)]);
             for _ in 0..2 * LATE_MAX {
                 let outcome = rig.send(rows(&["a =0", "b", "c -0"])).await;
-                if kind == FaultKind::Malformed {
-                    assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
-                } else {
-                    assert!(is_retry(&outcome), "{kind}: {outcome:?}");
+                let without_rows = rig.send(fakes::request(SIGNAL, 2, 0)).await;
+                for outcome in [outcome, without_rows] {
+                    match kind {
+                        FaultKind::Malformed => assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}"),
+                        _ => assert!(is_retry(&outcome), "{kind}: {outcome:?}"),
+                    }
                 }
             }
             assert_eq!(rig.sum("pipeline_dropped_items_total", &["poison"]), 0);

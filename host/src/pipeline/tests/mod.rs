@@ -149,6 +149,7 @@ impl Rig {
 }
 
 /// For how long what is waited for. Not the times of production, so that a busy machine changes no result.
+#[derive(Clone, Copy)]
 struct Patience {
     failing_votes_until: Duration,
     bisecting_max: Duration,

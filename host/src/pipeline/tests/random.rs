@@ -114,7 +114,7 @@ fn generation(stage: usize, number: u64, seed: u64) -> Arc<dyn Generation> {
             }
         }
     };
-    let is_unavailable = Arc::new((seed % 7 == 0).into());
+    let is_unavailable = Arc::new(seed.is_multiple_of(7).into());
     let on_fault = if seed.is_multiple_of(2) { OnFault::Pass } else { OnFault::Reject };
     Arc::new(FakeGeneration {
         number,

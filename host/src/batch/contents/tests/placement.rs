@@ -204,10 +204,11 @@ fn table(descriptors: &FileDescriptorSet) -> Result<String, Vec<String>> {
                 None => unplaced.push(full),
             }
         }
-        let width = fields.values().map(|(what, _)| what.len()).max().unwrap_or_default();
+        let width =
+            fields.values().map(|(what, _)| what.len()).chain(["What::Unknown,".len()]).max().unwrap_or_default();
         let rows = (0..=fields.keys().max().copied().unwrap_or_default()).map(|number| match fields.get(&number) {
             Some((what, name)) => format!("    {what:width$} // {name}\n"),
-            None => "    What::Unknown,\n".to_owned(),
+            None => format!("    {:width$} // no field\n", "What::Unknown,"),
         });
         found.insert(name, rows.collect());
     }
