@@ -4,8 +4,9 @@ CARGO_BUILD := .ci/progress cargo build --release --locked
 BUNDLED     := filter attributes
 GUESTS      := $(BUNDLED) misbehaving misbehaving-redactor drop-health-checks
 PYTHON      := target/venv/ready
+FUZZ_SECONDS ?= 20
 
-.PHONY: run build test polyglot check soak bench guests bundled lint doc clean
+.PHONY: run build test polyglot check soak fuzz bench guests bundled lint doc clean
 
 ## Build everything, start the engine with made-up traffic, and show what happens.
 run: build
@@ -24,7 +25,7 @@ polyglot: target/guests/javascript-filter.wasm target/guests/python-filter.wasm
 	.ci/progress cargo test --release --locked -p sluicebox-tests --test polyglot
 
 ## What continuous integration runs.
-check: lint doc test polyglot
+check: lint doc test polyglot fuzz
 
 lint: bundled
 	cargo fmt --check
@@ -36,6 +37,10 @@ doc: bundled
 ## The long runs: twenty million items of each signal, thousands of swaps.
 soak: build guests
 	SLUICEBOX_SOAK=20 .ci/progress cargo test --release --locked -p sluicebox-tests --test exact_million --test edited_million --test swap
+
+## Fuzzing: FUZZ_SECONDS for each target.
+fuzz:
+	.ci/progress tests/fuzz/run.sh $(FUZZ_SECONDS)
 
 ## The benchmark: CPU per span beside a bare byte-forwarding proxy.
 bench: build

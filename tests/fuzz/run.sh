@@ -21,7 +21,7 @@ for target in $targets; do
     mkdir -p "$out/corpus/$target" "$out/findings"
     echo "fuzzing $target for $seconds s"
     "$out/$host/release/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=16384 -len_control=20 \
-        -print_final_stats=1 -verbosity=0 -artifact_prefix="$out/findings/$target-" \
+        -print_final_stats=1 -verbosity=0 -dict="$here/dictionary.txt" -artifact_prefix="$out/findings/$target-" \
         "$out/corpus/$target" $([ -d "$here/seeds/$target" ] && echo "$here/seeds/$target") || {
         echo "a finding of $target is in $out/findings" >&2
         exit 1

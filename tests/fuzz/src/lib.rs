@@ -9,6 +9,9 @@ use prost::Message;
 #[allow(dead_code, reason = "a target uses a part")]
 #[path = "../../../host/src/batch/mod.rs"]
 pub mod batch;
+#[allow(dead_code, reason = "a target uses a part")]
+#[path = "../../../host/src/json/mod.rs"]
+pub mod json;
 #[path = "../../../host/src/signal.rs"]
 pub mod signal;
 
