@@ -14,16 +14,17 @@ const CACHE_BYTES_MAX: usize = 256 << 10;
 pub fn compile(pattern: &str) -> Result<Regex, String> {
     let mut builder = RegexBuilder::new(&translate(pattern));
     let compiled = builder.size_limit(PATTERN_BYTES_MAX).dfa_size_limit(CACHE_BYTES_MAX).build();
-    compiled.map_err(|error| match error {
-        regex::Error::Syntax(message) => {
-            let last = message.lines().last().unwrap_or_default();
-            last.strip_prefix("error: ").unwrap_or(last).to_owned()
-        }
-        error => error.to_string(),
-    })
+    compiled.map_err(|error| message(&error.to_string()).to_owned())
 }
 
-fn translate(pattern: &str) -> String {
+/// The one line of an error of the `regex` crates that says what is wrong.
+pub fn message(error: &str) -> &str {
+    let last = error.lines().last().unwrap_or_default();
+    last.strip_prefix("error: ").unwrap_or(last)
+}
+
+/// The same pattern in the syntax of the `regex` crates, with their Unicode mode on. What is no pattern stays none.
+pub fn translate(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 16);
     let mut in_class = false;
     let mut chars = pattern.chars().peekable();
