@@ -18,7 +18,7 @@ macro_rules! bundled {
     };
 }
 
-static BUNDLED: &[Bundled] = bundled!["filter"];
+static BUNDLED: &[Bundled] = bundled!["filter", "attributes", "redaction"];
 
 fn main() -> ExitCode {
     sluicebox::cli::main(BUNDLED)

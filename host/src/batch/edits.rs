@@ -234,16 +234,12 @@ impl Edit {
     }
 
     fn after(&self, before: &Edit, changes: &Changes) -> Result<Next, EditError> {
-        if self.segment != before.segment || self.start > before.end {
-            return Ok(Next::Beside);
-        }
-        if self.start == before.end {
-            // An insertion may be into what is empty at the end of what was edited.
-            let from = self.chain_from as usize;
-            let chain = changes.chains.get(from..from + usize::from(self.chain_len)).unwrap_or_default();
+        if self.segment != before.segment || self.start >= before.end {
+            // An insertion where another edit ends may be into an empty message at the end of what is gone.
             let is_within = self.is_insertion()
+                && (self.segment, self.start) == (before.segment, before.end)
                 && !before.is_insertion()
-                && chain.iter().any(|extent| extent.start >= before.start);
+                && self.chain(changes).iter().any(|extent| extent.start >= before.start);
             return Ok(if is_within { Next::Within } else { Next::Beside });
         }
         if self.start == before.start && self.end == before.end {
@@ -258,6 +254,11 @@ impl Edit {
             return Err(EditError::Conflict("a value was changed within one that had been set before"));
         }
         Ok(Next::Within)
+    }
+
+    fn chain<'a>(&self, changes: &'a Changes) -> &'a [Extent] {
+        let from = self.chain_from as usize;
+        changes.chains.get(from..from + usize::from(self.chain_len)).unwrap_or_default()
     }
 
     fn is_insertion(&self) -> bool {

@@ -10,8 +10,6 @@ use super::table::MessageType;
 use super::writer::Writer;
 use super::{Contents, Entry, Envelope, PLAIN, Run};
 use crate::batch::edits::{EditError, Edits, Floor, Nesting};
-use crate::batch::index::Index;
-use crate::batch::levels::Level;
 use crate::batch::new_values::NewValues;
 use crate::batch::value::kind;
 use crate::batch::wire::Extent;
@@ -125,39 +123,6 @@ impl Batch {
         )
     }
 
-    /// Removes what no slice ever shows: requests, resources and scopes without items. Returns how many that are.
-    ///
-    /// Items are what stages are called for, so nobody could judge these.
-    pub fn remove_unshown(&self, edits: &mut Edits, bytes_left: &mut u64) -> Result<u64, EditError> {
-        let mut writer = Writer::new(edits, bytes_left, 0);
-        let mut count = 0;
-        for (segment, source) in self.segments.iter().enumerate() {
-            let mut remove = |floor, bytes: Range<u32>| {
-                count += 1;
-                writer.remove(bytes, &Nesting { segment, floor, chain: &[] })
-            };
-            if self.index.items_of(segment).is_empty() {
-                if !source.bytes.is_empty() {
-                    remove(Floor::Request, 0..source.bytes.len() as u32)?;
-                }
-                continue;
-            }
-            for resource in self.index.resources_of(segment) {
-                let Some((extent, _)) = self.index.resources.get(resource) else { continue };
-                if self.index.has_no_items(resource, Level::Resource) {
-                    remove(Floor::Request, extent.start..extent.end)?;
-                    continue;
-                }
-                let scopes = self.index.below(resource..resource + 1, Level::Resource, Level::Scope);
-                for scope in scopes.unwrap_or_default().filter(|scope| self.index.has_no_items(*scope, Level::Scope)) {
-                    let Some((extent, _)) = self.index.scopes.get(scope) else { continue };
-                    remove(Floor::Resource, extent.start..extent.end)?;
-                }
-            }
-        }
-        Ok(count)
-    }
-
     /// Finds again where the wanted entries are, in the order of the bytes of each envelope; returns how many there are.
     fn edit(
         &self,
@@ -225,12 +190,6 @@ impl Batch {
                 _ => (Floor::Item, 0),
             },
         }
-    }
-}
-
-impl Index {
-    fn has_no_items(&self, row: u32, level: Level) -> bool {
-        self.below(row..row + 1, level, Level::Item).is_none_or(|items| items.is_empty())
     }
 }
 

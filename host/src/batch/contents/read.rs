@@ -63,9 +63,16 @@ impl Batch {
         for (number, segment) in self.segments.iter().enumerate() {
             let resources = self.index.resources_of(number);
             let shown = common(&resources, &slice.resources);
-            if !shown.is_empty() {
+            let is_first = read.has_first(number, &resources);
+            if !segment.dropped && (is_first || !shown.is_empty()) {
                 read.walk.segment(number, &segment.bytes);
-                read.segment(number, segment.bytes.len() as u32, &resources, shown)?;
+                let whole = Extent { start: 0, body: 0, end: segment.bytes.len() as u32 };
+                if is_first {
+                    let below = part(&self.index.resources.extents, &resources);
+                    let request = (Envelope::Request, number as u32);
+                    read.envelope(read.messages.request, request, whole, below, &(0..0))?;
+                }
+                read.resources(shown)?;
             }
         }
         Ok(read.malformed)
@@ -81,14 +88,19 @@ struct Read<'a, 'o> {
 }
 
 impl Read<'_, '_> {
-    fn segment(&mut self, number: usize, len: u32, all: &Range<u32>, shown: Range<u32>) -> Result<(), TooLarge> {
-        let index = &self.batch.index;
-        let items = index.items_of(number);
-        if !items.is_empty() && self.slice.items.contains(&items.start) {
-            let whole = Extent { start: 0, body: 0, end: len };
-            let resources = part(&index.resources.extents, all);
-            self.envelope(self.messages.request, (Envelope::Request, number as u32), whole, resources, &items)?;
+    /// Whether the slice answers for a request's own fields: it has its first item, or where it has none its first row; a request
+    /// without rows is the first slice's.
+    fn has_first(&self, segment: usize, resources: &Range<u32>) -> bool {
+        let items = self.batch.index.items_of(segment);
+        match (items.is_empty(), resources.is_empty()) {
+            (false, _) => self.slice.items.contains(&items.start),
+            (true, false) => self.slice.resources.contains(&resources.start),
+            (true, true) => self.slice.items.start == 0,
         }
+    }
+
+    fn resources(&mut self, shown: Range<u32>) -> Result<(), TooLarge> {
+        let index = &self.batch.index;
         for row in shown {
             let Some((extent, _)) = index.resources.get(row) else { continue };
             let scopes = index.below(row..row + 1, Level::Resource, Level::Scope).unwrap_or_default();

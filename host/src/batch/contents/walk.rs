@@ -467,7 +467,8 @@ impl<'a, 'o> Walk<'a, 'o> {
     }
 
     fn take_text(&mut self, number: u32, bytes: &[u8]) -> Result<(), Stop> {
-        if number > Entry::CODE_MAX {
+        let written = self.out.leaves.texts.bytes.len().max(self.out.keys.texts.bytes.len());
+        if number > Entry::CODE_MAX || u32::try_from(written).is_err() {
             return Err(Stop::TooLarge);
         }
         self.take(TEXT_BYTES + bytes.len() as u64)

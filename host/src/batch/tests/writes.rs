@@ -183,7 +183,6 @@ fn apply(structs: &mut [Request], call: &Call) {
 
 /// A row that is written.
 enum FieldMut<'a> {
-    Attributes(&'a mut Vec<KeyValue>),
     Resource(&'a mut Option<opentelemetry_proto::tonic::resource::v1::Resource>),
     Scope(&'a mut Option<opentelemetry_proto::tonic::common::v1::InstrumentationScope>),
     Span(&'a mut opentelemetry_proto::tonic::trace::v1::Span),
@@ -322,7 +321,7 @@ impl FieldMut<'_> {
 
     fn attributes(self, creates: bool, with: impl FnOnce(&mut Vec<KeyValue>)) {
         match self {
-            FieldMut::Attributes(attributes) | FieldMut::Point(attributes, _) => with(attributes),
+            FieldMut::Point(attributes, _) => with(attributes),
             FieldMut::Resource(resource) => match resource {
                 Some(resource) => with(&mut resource.attributes),
                 None if creates => {

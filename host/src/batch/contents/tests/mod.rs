@@ -84,9 +84,14 @@ fn is_in(batch: &Batch, slice: &Slice, rows: &Rows) -> bool {
         (Some(item), ..) => slice.items.contains(&item),
         (_, Some(scope), _) => slice.scopes.contains(&scope),
         (_, _, Some(resource)) => slice.resources.contains(&resource),
+        // The request's own: with the first item, or where there is none the first resource; without rows in the first slice.
         _ => {
-            let items = batch.items_of(rows.segment);
-            !items.is_empty() && slice.items.contains(&items.start)
+            let (items, resources) = (batch.items_of(rows.segment), batch.index.resources_of(rows.segment));
+            match (items.is_empty(), resources.is_empty()) {
+                (false, _) => slice.items.contains(&items.start),
+                (true, false) => slice.resources.contains(&resources.start),
+                (true, true) => slice.items.start == 0,
+            }
         }
     }
 }

@@ -44,11 +44,12 @@ fn contents_are_what_a_walk_over_fields_finds_in_any_encoding_and_slice() {
 
 /// Whether the slice has the first item of the envelope, or the envelope none.
 fn has_first(found: &Reference<'_>, slice: &Slice, rows: &Rows) -> bool {
+    // Of requests, that is what decides whether they are shown.
     let of = match (rows.item, rows.scope, rows.resource) {
         (Some(_), ..) => return true,
         (_, Some(scope), _) => (Some(Level::Scope), scope),
         (_, _, Some(resource)) => (Some(Level::Resource), resource),
-        _ => (None, rows.segment as u32),
+        _ => return true,
     };
     let items = found.items_of[&of].clone();
     items.is_empty() || slice.items.contains(&items.start)

@@ -219,25 +219,23 @@ fn contents_are_bounded() {
 }
 
 #[test]
-fn what_no_slice_shows_is_removed() {
+fn what_has_no_items_is_shown_once() {
     let head = |text: &[u8]| field(1, &field(1, &[field(1, b"k"), field(2, &field(1, text))].concat()));
-    let shown = [field(2, &field(2, &field(5, b"name"))), head(b"shown")].concat();
-    let scope = field(2, &field(1, &field(1, b"secret")));
-    let request: Vec<u8> = [
-        field(1, &head(b"secret")),
-        field(1, &[scope.clone(), shown, scope].concat()),
-        field(1, &[field(3, b"secret"), field(2, b"")].concat()),
-    ]
-    .concat();
-    let without_items = [field(1, &head(b"secret")), field(900, b"secret")].concat();
-    let segments = [without_items.clone().into(), request.into(), without_items.into()];
-    let mut batch = indexed(Signal::Traces, &segments);
-    let mut edits = Edits::default();
-    assert_eq!(batch.remove_unshown(&mut edits, &mut { PLENTY }), Ok(2 + 2 + 2));
-    batch.apply(Drops::new(&batch), edits).expect("no conflict");
-    let left: Vec<Bytes> = batch.into_segments().expect("fits").into_iter().map(|segment| segment.bytes).collect();
-    let has = |bytes: &Bytes, text: &[u8]| bytes.windows(text.len()).any(|part| part == text);
-    assert!(left.iter().all(|bytes| !has(bytes, b"secret")));
-    assert!(left[0].is_empty() && left[2].is_empty());
-    assert!(has(&left[1], b"shown") && has(&left[1], b"name"));
+    let named = |name: &[u8]| field(2, &field(2, &field(5, name)));
+    let scope = field(2, &field(1, &field(1, b"no spans")));
+    let request = [
+        field(1, &head(b"no scopes")),
+        field(1, &[scope.clone(), named(b"first"), named(b"last"), scope].concat()),
+        field(1, &[field(3, b"no scopes"), field(2, b"")].concat()),
+    ];
+    let without_items = [field(1, &head(b"alone")), field(900, b"unknown")].concat();
+    let segments =
+        [field(900, b"unknown").into(), without_items.clone().into(), request.concat().into(), without_items.into()];
+    let batch = indexed(Signal::Traces, &segments);
+    let slices = [0..1, 1..2].map(|items| read(&batch, &batch.slice(items)));
+    assert_eq!(slices.iter().map(Contents::unjudgeable).sum::<u64>(), 3);
+    let texts = slices.map(|mut contents| listed(&mut contents).0.into_iter().map(|leaf| leaf.3));
+    let texts: HashSet<Vec<u8>> = texts.into_iter().flatten().filter(|text| !text.is_empty()).collect();
+    let expected = [&b"no scopes"[..], b"no spans", b"first", b"last", b"alone"].map(<[u8]>::to_vec);
+    assert_eq!(texts, HashSet::from(expected));
 }
