@@ -125,7 +125,6 @@ impl Lab {
         for (what, content) in all {
             assert_eq!(leaks.find(&content), None, "{what}");
         }
-        assert!(self.engine.process.stdout().len() > 1000);
         assert_eq!(leaks.find_below(self.engine.directory()).unwrap(), None);
     }
 }
@@ -156,6 +155,10 @@ async fn each_place_alone_in_every_form() {
     }
     assert!(lab.sent > 1000, "{}", lab.sent);
     lab.assert_quiet().await;
+    // What was looked through had the masked values.
+    assert!(lab.engine.process.stdout().matches(MASK).count() > 1000);
+    let json = Signal::ALL.map(|signal| lab.json.kept(signal).concat()).concat();
+    assert!(String::from_utf8(json).unwrap().matches(MASK).count() > 1000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
