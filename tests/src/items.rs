@@ -67,6 +67,20 @@ impl Request {
             }
         }
     }
+
+    /// How many items each span, log record or metric has, in document order: 1, of metrics as many as they have data points.
+    pub fn items_of_records(&mut self) -> Vec<u64> {
+        let mut counts = Vec::new();
+        match self {
+            Self::Metrics(request) => {
+                let scopes = request.resource_metrics.iter_mut().flat_map(|resource| &mut resource.scope_metrics);
+                let metrics = scopes.flat_map(|scope| &mut scope.metrics);
+                counts.extend(metrics.map(|metric| metric.data.as_mut().map_or(0, |data| points(data).len() as u64)));
+            }
+            Self::Traces(_) | Self::Logs(_) => self.each_item(|_, _| counts.push(1)),
+        }
+        counts
+    }
 }
 
 /// The text of an attribute.

@@ -29,6 +29,8 @@ use crate::scan;
 use crate::seen::Seen;
 
 const WINDOW_BYTES: u32 = 4 << 20;
+/// Items of a run at most: what is seen of them takes a bit each.
+const ITEMS_MAX: u64 = 1 << 28;
 /// Linux sends nothing more to a peer whose answer waits longer than this; tests end sooner.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
@@ -162,7 +164,8 @@ impl Shared {
         };
         if matches!(answer, Answer::Accepted { .. } | Answer::Partial { .. }) {
             let mut state = self.lock();
-            for (run, sequence) in attempt.items {
+            // Ids that are not of the generator name anything.
+            for (run, sequence) in attempt.items.into_iter().filter(|(_, sequence)| *sequence < ITEMS_MAX) {
                 state.seen.entry((signal, run)).or_default().note(sequence);
             }
             state.bytes += attempt.body.len() as u64;

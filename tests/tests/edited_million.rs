@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,12 +25,15 @@ use sluicebox_tests::soak_factor;
 const STAGES: [&str; 3] = ["filter", "attributes", "redaction"];
 /// The filter's version `n` drops ring `n` modulo 4.
 const RINGS: [&str; 4] = ["canary", "blue", "green", "stable"];
-const CHANGES: usize = 20;
+const CHANGES: u64 = 20;
 const ITEMS_PER_REQUEST: usize = 500;
 /// Several slices of 2,048 rows each; one of so many requests is large.
 const ITEMS_PER_LARGE_REQUEST: usize = 5000;
 const LARGE: u64 = 40;
 const TEMPLATES: u64 = 20;
+/// More than there can be between a stage and the sink: of what arrives then, some was judged by what serves.
+const UNDER_WAY_MAX: u64 = 24;
+const QUEUE: &str = "sending_queue: { queue_size: 4, num_consumers: 2, block_on_overflow: true }";
 const BOUND: Duration = Duration::from_secs(60);
 
 /// Versions of the three stages' rules.
@@ -45,7 +49,15 @@ struct Traffic {
 }
 
 /// What the marks of each request's items say, by run and request.
-type Marks = Arc<Mutex<HashMap<(u16, u64), HashSet<String>>>>;
+type Marks = HashMap<(u16, u64), HashSet<String>>;
+
+/// How far a run is.
+struct Progress {
+    /// Requests of both sizes.
+    requests: u64,
+    marks: Mutex<Marks>,
+    changes: AtomicU64,
+}
 
 impl Traffic {
     fn new(signal: Signal, run: u16, items_per_request: usize, requests: u64) -> Self {
@@ -121,15 +133,37 @@ fn config(sink: &Sink, versions: Versions) -> String {
         // The test configuration writes the outer braces.
         config.processor(stage, &block[1..block.len() - 1])
     };
-    STAGES.iter().zip(versions).fold(Config::new(), with).sink(sink.address, "").text()
+    STAGES.iter().zip(versions).fold(Config::new(), with).sink(sink.address, QUEUE).text()
 }
 
-/// Notes the marks of all items of each request, and any text that had to be hidden.
-fn marks() -> (Marks, Script) {
-    let marks = Marks::default();
-    let noted = Arc::clone(&marks);
-    let script = move |attempt: &Attempt| {
-        let mut found: HashMap<(u16, u64), HashSet<String>> = HashMap::new();
+impl Progress {
+    fn new(requests: u64) -> Arc<Self> {
+        Arc::new(Self { requests, marks: Mutex::default(), changes: AtomicU64::new(0) })
+    }
+
+    fn arrived(&self) -> u64 {
+        self.marks.lock().unwrap().len() as u64
+    }
+
+    /// The part of the requests that is due to arrive after so many changes.
+    fn due(&self, changes: u64) -> u64 {
+        self.requests * changes / (CHANGES + 1)
+    }
+
+    /// Takes everything; slowly while the changes are behind, so that they never run out of requests.
+    fn script(self: &Arc<Self>) -> Script {
+        let progress = Arc::clone(self);
+        Arc::new(move |attempt| {
+            progress.note(attempt);
+            let is_ahead = progress.arrived() > progress.due(progress.changes.load(Ordering::Relaxed) + 1);
+            let delay = if is_ahead { Duration::from_millis(50) } else { Duration::ZERO };
+            (delay, Answer::Accepted { warning: None })
+        })
+    }
+
+    /// Notes the marks of all items of each request, and any text that had to be hidden.
+    fn note(&self, attempt: &Attempt) {
+        let mut found = Marks::new();
         let mut request = Request::decode(attempt.signal, &attempt.body).unwrap();
         request.each_item(|(run, sequence), attributes| {
             let size = if run.is_multiple_of(2) { ITEMS_PER_LARGE_REQUEST } else { ITEMS_PER_REQUEST };
@@ -141,26 +175,24 @@ fn marks() -> (Marks, Script) {
         });
         let secrets: [&[u8; 12]; 3] = [b"@example.com", b"@mail.exampl", b"4111 1111 11"];
         if attempt.body.windows(12).any(|window| secrets.iter().any(|secret| window == *secret)) {
-            found.values_mut().for_each(|marks| drop(marks.insert("not redacted".to_owned())));
+            found.values_mut().for_each(|marks| marks.extend(["not redacted".to_owned()]));
         }
-        let mut all = noted.lock().unwrap();
+        let mut all = self.marks.lock().unwrap();
         found.into_iter().for_each(|(request, marks)| all.entry(request).or_default().extend(marks));
-        (Duration::ZERO, Answer::Accepted { warning: None })
-    };
-    (marks, Arc::new(script))
+    }
 }
 
 /// Changes one stage after the other, each time when a further part of the requests has arrived; all snapshots that served.
-async fn change(engine: &Engine, sink: &Sink, marks: &Marks, requests: u64) -> Vec<Versions> {
+async fn change(engine: &Engine, sink: &Sink, progress: &Progress) -> Vec<Versions> {
     let mut versions = [0; 3];
     let mut served = vec![versions];
     for change in 1..=CHANGES {
-        let end = Instant::now() + BOUND;
-        while (marks.lock().unwrap().len() as u64) < requests * change as u64 / (CHANGES as u64 + 2) {
+        let (end, wanted) = (Instant::now() + BOUND, progress.due(change).max(progress.arrived() + UNDER_WAY_MAX));
+        while progress.arrived() < wanted {
             assert!(Instant::now() < end, "{change}: {}", engine.process.stderr());
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        let place = change % STAGES.len();
+        let place = change as usize % STAGES.len();
         let stage = STAGES[place];
         versions[place] += 1;
         served.push(versions);
@@ -172,6 +204,7 @@ async fn change(engine: &Engine, sink: &Sink, marks: &Marks, requests: u64) -> V
         } else {
             engine.swap_config(stage, &block(stage, versions[place]).to_string()).await.unwrap();
         }
+        progress.changes.store(change, Ordering::Relaxed);
     }
     served
 }
@@ -181,8 +214,8 @@ async fn a_million(signal: Signal, base: u16, plan: fn(u64) -> Plan) {
     let small = 1_000_000 / ITEMS_PER_REQUEST as u64 * soak_factor() - large * 10;
     let traffic = [(base, ITEMS_PER_REQUEST, small), (base + 1, ITEMS_PER_LARGE_REQUEST, large)];
     let traffic = traffic.map(|(run, items, requests)| Traffic::new(signal, run, items, requests));
-    let (marks, script) = marks();
-    let sink = Sink::start(Behaviour { script: Some(script), ..Behaviour::default() }).await.unwrap();
+    let progress = Progress::new(small + large);
+    let sink = Sink::start(Behaviour { script: Some(progress.script()), ..Behaviour::default() }).await.unwrap();
     let engine = Engine::start_with(&config(&sink, [0; 3]), &["--watch"]).await.unwrap();
 
     let run = |of: &Traffic, plan: Plan| {
@@ -192,11 +225,11 @@ async fn a_million(signal: Signal, base: u16, plan: fn(u64) -> Plan) {
     // A large request comes after each so many small ones.
     let slowly = Plan { connections: 1, in_flight: 1, ..plan(large) };
     let (small_report, large_report, served) =
-        tokio::join!(run(&traffic[0], plan(small)), run(&traffic[1], slowly), change(&engine, &sink, &marks, small));
+        tokio::join!(run(&traffic[0], plan(small)), run(&traffic[1], slowly), change(&engine, &sink, &progress));
 
     assert_eq!((small_report.first_failure(), large_report.first_failure()), (None, None));
     let metrics = engine.settled_account(BOUND).await.unwrap();
-    let marks = marks.lock().unwrap();
+    let marks = progress.marks.lock().unwrap();
     let (mut arrived, mut judged) = (0, HashSet::new());
     for of in &traffic {
         let seen = sink.take_seen(signal, of.run);
@@ -213,7 +246,7 @@ async fn a_million(signal: Signal, base: u16, plan: fn(u64) -> Plan) {
             judged.insert(*snapshot);
         }
     }
-    assert_eq!(judged.len(), CHANGES + 1, "every snapshot judged some");
+    assert_eq!(judged.len() as u64, CHANGES + 1, "every snapshot judged some");
     let items = traffic.iter().map(Traffic::items).sum::<u64>();
     assert_eq!(items, 1_000_000 * soak_factor());
     assert_eq!(metrics.sum("pipeline_dropped_items", &[("stage", "filter"), ("intended", "true")]), items - arrived);
@@ -221,7 +254,7 @@ async fn a_million(signal: Signal, base: u16, plan: fn(u64) -> Plan) {
     assert_eq!(metrics.sum("exporter_sent_items", &[]), arrived);
     assert_eq!(metrics.sum("stage_faults", &[]), 0);
     let changes = |stage| metrics.sum("stage_generation", &[("stage", stage)]) - 1;
-    assert!(STAGES.map(changes).iter().sum::<u64>() >= CHANGES as u64);
+    assert!(STAGES.map(changes).iter().sum::<u64>() >= CHANGES);
 }
 
 fn address(engine: &Engine, protocol: Protocol) -> SocketAddr {
