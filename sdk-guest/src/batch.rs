@@ -27,7 +27,7 @@ impl<'a> Batch<'a> {
         self.handle.len(level.as_str())
     }
 
-    /// The different values of a field. A field of another signal has the absent one only, and no rows.
+    /// The different values of a field. A field that another signal has and this one has not is a fault: look at [`Batch::signal`] first.
     pub fn values(&self, field: &Field) -> Values {
         Values::new(self.handle.values(&field.handle), field.arity)
     }

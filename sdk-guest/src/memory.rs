@@ -117,6 +117,8 @@ impl Batch {
 
     /// The different tuples of the field, the absent one first, and which of them each row has.
     fn column(&self, field: &Field) -> (Values, Vec<u32>) {
+        let (level, signal) = (field.level, self.data.signal);
+        assert!(self.data.has(level), "fault: a field of level `{}` was read in a batch of {signal:?}", level.as_str());
         let absent = vec![(0, Vec::new()); field.paths.len()];
         let mut entries = vec![absent.clone()];
         let mut codes_by_entry = HashMap::from([(absent, 0)]);
