@@ -116,7 +116,10 @@ impl<'b> Edits<'b> {
             batch.replace_leaves(&leaves, rule);
             let keys: Vec<(u32, &str)> = of.keys.iter().map(|(key, new)| (*key, new.as_str())).collect();
             batch.rename_keys(&keys, rule);
-            if let Some(names) = names.filter(|_| !of.names.is_empty()) {
+        }
+        // After leaves, as the name of a span can be one of them.
+        for (number, of) in by_rule.iter().enumerate().filter(|(_, of)| !of.names.is_empty()) {
+            if let (Some(rule), Some(names)) = (rules.get(number), names) {
                 names.set(batch, &of.names, rule);
             }
         }

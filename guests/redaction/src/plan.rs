@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use sluicebox_guest::{Batch, Contents, Field, HashKey, Leaf, Place, Value};
+use sluicebox_guest::{Batch, Contents, Field, HashKey, Leaf, Place, Signal, Value};
 
 use crate::body;
 use crate::config::{Config, MaskConfig};
@@ -84,7 +84,11 @@ impl Plan {
 
     pub fn apply(&self, batch: &Batch) {
         let contents = batch.contents();
-        let names = self.span_names.as_ref().map(|names| (names, names.read(batch)));
+        let names = self
+            .span_names
+            .as_ref()
+            .filter(|_| batch.signal() == Signal::Traces)
+            .map(|names| (names, names.read(batch)));
         let mut notes = self.keys.judge(&contents);
         body::remove_opaque(batch, &contents, self.body.as_ref(), &mut notes);
         let mut work = Work { plan: self, notes: &notes, edits: Edits::default(), done: Done::default() };
@@ -148,9 +152,6 @@ impl<'b> Work<'_, 'b> {
     }
 
     fn judge_leaf(&mut self, leaf: Leaf<'b>) {
-        if leaf.place == Place::SpanName && self.plan.span_names.is_some() {
-            return;
-        }
         let note = leaf.key.and_then(|key| self.notes.get(key as usize - 1));
         let target = Target::Leaf(leaf.number, Kind::of(leaf.value, leaf.place));
         match note.map_or(Fate::Judged, |note| note.fate) {
@@ -263,23 +264,19 @@ impl<'b> Work<'_, 'b> {
         }
     }
 
+    /// A name that is judged as every other text already, and sanitized besides: what it is set to outweighs that.
     fn judge_name(&mut self, entry: u32, name: Value<'b>, sanitized: Sanitized) {
-        let text = match name {
-            Value::Str(text) => text.as_bytes(),
-            Value::Bytes(bytes) => bytes,
-            _ => return,
-        };
+        let Some(name) = name.as_str().filter(|name| !self.plan.scanner.is_allowed(name.as_bytes())) else { return };
         let target = Target::SpanName(entry);
-        let (text, reason) = match sanitized {
-            _ if self.plan.scanner.is_allowed(text) => (Cow::Borrowed(text), None),
-            Sanitized::Unchanged => (Cow::Borrowed(text), None),
-            Sanitized::To(new, reason) => (Cow::Owned(new.into_bytes()), Some(reason)),
-            Sanitized::Hidden(reason) => return self.edits.hide(target, reason, Cow::Borrowed(text)),
-        };
-        let stretches = self.scan(b"", &text);
-        let found = stretches.first().map(|stretch| Reason::Found(stretch.by));
-        if let Some(reason) = found.or(reason) {
-            self.edits.replace(target, reason, text, stretches);
+        match sanitized {
+            Sanitized::Unchanged => {}
+            Sanitized::Hidden(reason) => self.edits.hide(target, reason, Cow::Borrowed(name.as_bytes())),
+            Sanitized::To(new, reason) => {
+                let new = Cow::Owned(new.into_bytes());
+                let stretches = self.scan(b"", &new);
+                let reason = stretches.first().map_or(reason, |stretch| Reason::Found(stretch.by));
+                self.edits.replace(target, reason, new, stretches);
+            }
         }
     }
 }

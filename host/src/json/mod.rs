@@ -69,7 +69,8 @@ pub fn to_protobuf(root: impl Into<Root>, json: &[u8]) -> Result<Vec<u8>, JsonEr
     to_protobuf_within(root, json, &mut |_| true)
 }
 
-/// As [`to_protobuf`]; `grow` is asked before the result's buffer becomes as large as it is told, in bytes.
+/// As [`to_protobuf`]; `grow` is asked before the result's buffer becomes as large as it is told, in bytes, and a second time for
+/// less where it refuses.
 pub fn to_protobuf_within(
     root: impl Into<Root>,
     json: &[u8],

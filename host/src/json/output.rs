@@ -50,14 +50,21 @@ impl<'a> Output<'a> {
         if self.bytes.capacity() - self.bytes.len() >= more {
             return Ok(());
         }
-        let needed = self.bytes.len().saturating_add(more);
-        let capacity = self.bytes.capacity().saturating_mul(2).max(STEP_BYTES).min(BYTES_MAX).max(needed);
-        if needed > BYTES_MAX || !(self.grow)(capacity) {
-            self.refused = true;
-            return Err(NoRoom);
+        let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
+        let needed = len.saturating_add(more);
+        if needed <= BYTES_MAX {
+            let double = capacity.saturating_mul(2).clamp(STEP_BYTES, BYTES_MAX);
+            // Where twice as much is refused, an eighth more may do.
+            for capacity in [double, capacity + capacity / 8] {
+                let capacity = capacity.max(needed);
+                if (self.grow)(capacity) {
+                    self.bytes.reserve_exact(capacity - len);
+                    return Ok(());
+                }
+            }
         }
-        self.bytes.reserve_exact(capacity - self.bytes.len());
-        Ok(())
+        self.refused = true;
+        Err(NoRoom)
     }
 
     pub(super) fn key(&mut self, number: u32, wire: Wire) -> Result<(), NoRoom> {

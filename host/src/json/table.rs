@@ -43,6 +43,7 @@ impl Root {
 #[derive(Debug)]
 pub(super) struct Message {
     /// As in the descriptors, with the package.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test compares the table with the descriptors by it"))]
     pub(super) name: &'static str,
     /// At most [`FIELDS_MAX`], in the order in which JSON is written.
     pub(super) fields: &'static [Field],

@@ -18,23 +18,34 @@ pub(super) async fn transcode(
     json: Bytes,
     charge: Charge,
 ) -> Result<(Bytes, Charge), ReadError> {
+    let budget_bytes_max = requests.budget.bytes_max();
     if json.len() <= INLINE_BYTES_MAX {
-        return convert(signal, json, charge);
+        return convert(signal, json, charge, budget_bytes_max);
     }
     // As many at a time as there are cores; the permit goes along, so that a request that was given up still counts.
     let permit = requests.transcoding.clone().acquire_owned().await.map_err(|_| ReadError::Interrupted)?;
     let done = tokio::task::spawn_blocking(move || {
-        let converted = convert(signal, json, charge);
+        let converted = convert(signal, json, charge, budget_bytes_max);
         drop(permit);
         converted
     });
     done.await.unwrap_or(Err(ReadError::Interrupted))
 }
 
-fn convert(signal: Signal, json: Bytes, mut charge: Charge) -> Result<(Bytes, Charge), ReadError> {
-    let json_bytes = charge.bytes();
-    let mut grow = |bytes: usize| charge.resize(json_bytes.saturating_add(bytes as u64));
+fn convert(
+    signal: Signal,
+    json: Bytes,
+    mut charge: Charge,
+    budget_bytes_max: u64,
+) -> Result<(Bytes, Charge), ReadError> {
+    let (json_bytes, mut asked) = (charge.bytes(), 0);
+    let mut grow = |bytes: usize| {
+        asked = json_bytes.saturating_add(bytes as u64);
+        charge.resize(asked)
+    };
     let mut protobuf = to_protobuf_within(signal, &json, &mut grow).map_err(|error| match error {
+        // What could never fit must not come again.
+        JsonError::NoRoom if asked > budget_bytes_max => ReadError::TooLarge { limit_bytes: budget_bytes_max },
         JsonError::NoRoom => ReadError::OverBudget,
         error => ReadError::Json(error),
     })?;

@@ -5,9 +5,12 @@
 mod connections;
 mod export_grpc;
 mod export_http;
+mod export_json;
 mod export_tls;
+mod json;
 mod queue;
 mod receive_grpc;
 mod receive_http;
+mod receive_json;
 mod support;
 mod through;

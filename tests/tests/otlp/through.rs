@@ -39,7 +39,7 @@ impl Intake for Pass {
     }
 }
 
-fn exporter(destination: Arc<dyn Destination>, metrics: &Metrics) -> Exporter {
+pub fn exporter(destination: Arc<dyn Destination>, metrics: &Metrics) -> Exporter {
     let config = Config {
         name: "out".to_owned(),
         // Only the queue's keys are read when a destination is given.

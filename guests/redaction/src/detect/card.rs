@@ -74,12 +74,23 @@ fn is_fraction(text: &[u8], start: usize) -> bool {
     before(text, start) == Some(b'.') && before(text, start - 1).is_some_and(|byte| byte.is_ascii_digit())
 }
 
-/// Whether there are letters right beside the digits, and all of them hexadecimal digits: of an id or a hash.
+/// Whether the digits are part of an id or a hash: beside them are hexadecimal digits with letters among them, and no other letters.
 fn is_hex_around(text: &[u8], start: usize, end: usize) -> bool {
-    let left = text[..start].iter().rev().take(AROUND_BYTES_MAX).take_while(|byte| byte.is_ascii_alphanumeric());
-    let right = text[end..].iter().take(AROUND_BYTES_MAX).take_while(|byte| byte.is_ascii_alphanumeric());
-    let mut around = left.chain(right).peekable();
-    around.peek().is_some() && around.all(u8::is_ascii_hexdigit)
+    let is_id = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'-';
+    let left = text[..start].iter().rev().take(AROUND_BYTES_MAX).take_while(is_id);
+    let right = text[end..].iter().take(AROUND_BYTES_MAX).take_while(is_id);
+    let is_beside = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphabetic());
+    let is_joined = is_beside(before(text, start)) || is_beside(text.get(end).copied());
+    let (mut letters, mut digits) = (0, 0);
+    for byte in left.chain(right).filter(|byte| **byte != b'-') {
+        match byte {
+            b'0'..=b'9' => digits += 1,
+            byte if byte.is_ascii_hexdigit() => letters += 1,
+            _ => return false,
+        }
+    }
+    // What a dash away is of letters only is a word, as in `bad-4111...`.
+    letters > 0 && (is_joined || digits > 0)
 }
 
 /// Of ASCII digits.

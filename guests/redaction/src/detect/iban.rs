@@ -35,11 +35,14 @@ fn iban_end(text: &[u8], start: usize) -> Option<usize> {
     (is_plausible && is_remainder_one(&number[..usize::from(*len)])).then_some(end)
 }
 
-/// Fills the number, with single spaces or dashes allowed after each four. Returns its end; None if it is too short or goes on.
+/// Fills the number, which is in one piece or in groups of four with the same separator between all of them. Returns its end; None if it
+/// is too short or goes on.
 fn read(text: &[u8], start: usize, number: &mut [u8]) -> Option<usize> {
+    let separator = text.get(start + 4).filter(|byte| matches!(byte, b' ' | b'-'));
     let mut at = start;
     for (count, character) in number.iter_mut().enumerate() {
-        if count > 0 && count % 4 == 0 && matches!(text.get(at), Some(b' ' | b'-')) {
+        if separator.is_some() && count > 0 && count % 4 == 0 {
+            text.get(at).filter(|byte| Some(*byte) == separator)?;
             at += 1;
         }
         *character = text.get(at).filter(|byte| byte.is_ascii_alphanumeric())?.to_ascii_uppercase();

@@ -263,6 +263,10 @@ fn growth_is_asked_for_and_may_be_refused() {
     assert!(bytes.capacity() <= largest && bytes.len() > 800_000 && bytes.len() <= 4 * zeros.len());
     let limited = to_protobuf_within(Signal::Metrics, zeros.as_bytes(), &mut |bytes| bytes <= 400_000);
     assert_eq!(limited, Err(JsonError::NoRoom));
+    // From six bytes of room per number to nine: twice as much would be too much.
+    let tens = points(&format!(r#""bucketCounts":[{}10]"#, "10,".repeat(100_000)));
+    let narrow = to_protobuf_within(Signal::Metrics, tens.as_bytes(), &mut |bytes| bytes <= 900_000);
+    assert!(narrow.expect("an eighth of slack will do").len() > 800_000);
 }
 
 #[test]

@@ -183,6 +183,14 @@ pub fn grpc(client: Client) -> Arc<dyn Destination> {
 }
 
 pub fn http(client: Client) -> Arc<dyn Destination> {
-    let kind = ExporterKind::OtlpHttp { client, endpoints: Vec::new(), encoding: Encoding::Proto };
+    over_http(client, Encoding::Proto)
+}
+
+pub fn http_json(client: Client) -> Arc<dyn Destination> {
+    over_http(client, Encoding::Json)
+}
+
+fn over_http(client: Client, encoding: Encoding) -> Arc<dyn Destination> {
+    let kind = ExporterKind::OtlpHttp { client, endpoints: Vec::new(), encoding };
     destination(&kind, Arc::new(Mutex::new(Vec::new()))).expect("is set up")
 }
