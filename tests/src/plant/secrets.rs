@@ -155,7 +155,7 @@ fn letters(mut n: u64, alphabet: &[u8; 32], count: usize) -> String {
     let mut text = vec![b'a'; count];
     for place in text.iter_mut().rev() {
         *place = alphabet[(n % 32) as usize];
-        n = n / 32 + (n % 32 << 59);
+        n = n / 32 + ((n % 32) << 59);
     }
     text.into_iter().map(char::from).collect()
 }
