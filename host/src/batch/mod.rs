@@ -130,7 +130,11 @@ impl Batch {
     /// A batch without items is one piece of none: there may be resources to judge.
     pub fn slices(&self, rows_max: u32, bytes_max: u32) -> Vec<Range<u32>> {
         if self.items() == 0 {
-            return if self.segments.iter().all(|segment| segment.dropped) { Vec::new() } else { vec![0..0] };
+            return if self.segments.iter().all(|segment| segment.dropped) {
+                Vec::new()
+            } else {
+                std::iter::once(0..0).collect()
+            };
         }
         let mut slices = Vec::new();
         let mut start = 0;

@@ -37,6 +37,9 @@ pub(super) struct Reading {
     pub(super) malformed: u32,
 }
 
+/// A field's different values, and which of them each row has.
+pub(super) type Shared<'a> = (&'a Arc<Values>, &'a Arc<Vec<u32>>);
+
 /// Columns of all fields of an instance, by field number.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
@@ -105,7 +108,7 @@ impl Columns {
         batch: &Batch,
         slice: &Slice,
         reading: &mut Reading,
-    ) -> Result<Option<(&Arc<Values>, &Arc<Vec<u32>>)>, TooLarge> {
+    ) -> Result<Option<Shared<'_>>, TooLarge> {
         let group = self.cells.get(field).and_then(|cell| self.groups.get_mut(cell.group));
         if let Some(group) = group.filter(|group| !group.is_read) {
             group.take_buffers(&mut self.cells);

@@ -49,7 +49,8 @@ fn slices_are_as_large_as_they_may_be() {
 #[test]
 fn rows_past_the_end_are_none() {
     let batch = Batch::index(Signal::Traces, vec![Bytes::new(), Bytes::new()]).expect("empty requests");
-    assert_eq!((batch.items(), batch.account(), batch.slices(10, 10)), (0, 0, vec![0..0]));
+    assert_eq!((batch.items(), batch.account()), (0, 0));
+    assert!(matches!(batch.slices(10, 10).as_slice(), [slice] if slice.is_empty()), "there may be resources to judge");
     assert_eq!((batch.segment_of(0), batch.items_of(7)), (2, 0..0));
     let slice = batch.slice(3..9);
     for level in Level::ALL {

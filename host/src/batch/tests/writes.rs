@@ -295,11 +295,8 @@ impl FieldMut<'_> {
             (FieldMut::Log(log), "severity_number") => log.severity_number = int() as i32,
             (FieldMut::Log(log), "severity_text") => log.severity_text = text(),
             (FieldMut::Log(log), "event_name") => log.event_name = text(),
-            (FieldMut::Log(log), "body") => {
-                if mode == Mode::Set || log.body.is_none() {
-                    log.body.clone_from(&new.value);
-                }
-            }
+            (FieldMut::Log(log), "body") if mode == Mode::Set || log.body.is_none() => log.body.clone_from(&new.value),
+            (FieldMut::Log(_), "body") => {}
             (FieldMut::Log(log), body) => {
                 let steps = parse(body.strip_prefix("body").expect("a log's field"));
                 if let Some(body) = &mut log.body {

@@ -15,7 +15,7 @@ fn replacement(seed: u64, leaf: &Leaf) -> Option<(u8, Vec<u8>)> {
     let is_any_value = leaf.1.is_some() || leaf.0 & 127 == 19;
     let text =
         || ["", "***", "a far longer text than most of those that are replaced by it"][choice as usize / 64 % 3].into();
-    (choice % 3 == 0).then(|| match choice / 4 % 7 {
+    choice.is_multiple_of(3).then(|| match choice / 4 % 7 {
         0 if is_any_value => (2, vec![1]),
         1 if is_any_value => (3, (-5_i64).to_le_bytes().to_vec()),
         2 if is_any_value => (4, 0.5_f64.to_le_bytes().to_vec()),
@@ -27,7 +27,7 @@ fn replacement(seed: u64, leaf: &Leaf) -> Option<(u8, Vec<u8>)> {
 
 fn new_name(seed: u64, key: &Key) -> Option<Vec<u8>> {
     let choice = choice(seed, key);
-    (choice % 2 == 0).then(|| ["", "renamed", "k"][choice as usize / 2 % 3].into())
+    choice.is_multiple_of(2).then(|| ["", "renamed", "k"][choice as usize / 2 % 3].into())
 }
 
 struct Owned {
@@ -151,7 +151,7 @@ fn edits_of_all_kinds_together() {
         for what in [What::RemoveUnjudgeable, What::Replace, What::RenameKeys] {
             make(what, seed, &batch, &mut contents, &mut edits);
         }
-        let gone = |key: &Key| choice(seed + 1, key) % 4 == 0;
+        let gone = |key: &Key| choice(seed + 1, key).is_multiple_of(4);
         let (which, _) = chosen(&keys_before, |key| gone(key).then_some(()));
         batch.remove_keys(&contents, &which, &mut edits, &mut { PLENTY }).expect("legal");
         batch.apply(Drops::new(&batch), edits).expect("no conflict");

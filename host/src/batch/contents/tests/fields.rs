@@ -47,10 +47,13 @@ impl Rows {
     }
 }
 
+/// Kind and bytes of what takes a leaf's place.
+pub type NewLeaf<'a> = dyn Fn(&Leaf) -> Option<(u8, Vec<u8>)> + 'a;
+
 /// What is to be changed; of what is shown only.
 pub enum Edit<'a> {
     Nothing,
-    Replace(&'a dyn Fn(&Leaf) -> Option<(u8, Vec<u8>)>),
+    Replace(&'a NewLeaf<'a>),
     RemoveKeys(&'a dyn Fn(&Key) -> bool),
     RenameKeys(&'a dyn Fn(&Key) -> Option<Vec<u8>>),
     RemoveUnjudgeable,
