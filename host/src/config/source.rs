@@ -23,7 +23,7 @@ pub struct Sources(Vec<Arc<Source>>);
 /// A stretch of one line of a file. Lines and columns count from 1, columns in characters; the end is exclusive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
-    /// The file, by its number in [`Sources`].
+    /// The file, by its number among all that were read.
     pub file: u16,
     /// Line.
     pub line: u32,

@@ -1,7 +1,7 @@
 //! Judging: what becomes of the requests that a worker shows to the stages of a step.
 //!
-//! They are judged together ([`super::trial`]); if that fails, each alone, so that one does not cost the others theirs; and a request
-//! that fails alone for what is in it, without the records that do ([`super::bisect`]). Whatever happens, nothing goes on that a stage did not
+//! They are judged together (`trial`); if that fails, each alone, so that one does not cost the others theirs; and a request
+//! that fails alone for what is in it, without the records that do (`bisect`). Whatever happens, nothing goes on that a stage did not
 //! judge, unless that stage's `on_fault` passes it.
 //!
 //! A request that is not valid protobuf is refused for good, as the Collector does, and whatever a stage's `on_fault` says: to judge
