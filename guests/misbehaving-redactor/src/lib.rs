@@ -222,7 +222,7 @@ fn spin() -> ! {
 
 fn allocate() -> ! {
     loop {
-        std::mem::forget(vec![1_u8; 1 << 20]);
+        std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20]));
     }
 }
 

@@ -99,9 +99,9 @@ fn misbehave(this: &Instance, batch: &Batch) -> Result<(), String> {
             black_box(recurse(1));
         }
         "allocate" => loop {
-            std::mem::forget(vec![1_u8; 1 << 20]);
+            std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20]));
         },
-        "leak" => std::mem::forget(vec![1_u8; 8 << 20]),
+        "leak" => std::mem::forget(std::hint::black_box(vec![1_u8; 8 << 20])),
         "return_error" => return Err(String::from_utf8_lossy(&batch.values(&this.name).bytes).into_owned()),
         "open_late" => {
             Field::open(&["span.kind".to_owned()])?;
