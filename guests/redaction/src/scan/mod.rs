@@ -130,7 +130,7 @@ impl Scanner {
     }
 
     fn find_patterns(&self, text: &[u8], profile: Profile, mut found: impl FnMut(usize, Range<usize>)) {
-        if !self.blocked.may_be_found(text, profile) {
+        if !self.blocked.is_match(text, profile) {
             return;
         }
         let mut ranges = Vec::new();

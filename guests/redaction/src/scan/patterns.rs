@@ -67,19 +67,6 @@ impl Patterns {
             .is_some_and(|joint| self.may_match(profile) && joint.is_match(Input::new(text).earliest(true)))
     }
 
-    /// Whether each is to be looked for: of one that may match that is all that there is to find out, several are asked together first.
-    pub fn may_be_found(&self, text: &[u8], profile: Profile) -> bool {
-        if !self.needs.are_met(profile) {
-            return false;
-        }
-        let mut candidates = self.each.iter().filter(|pattern| pattern.needs.are_met(profile));
-        match (candidates.next(), candidates.next(), &self.joint) {
-            (None, ..) => false,
-            (Some(_), Some(_), Some(joint)) => joint.is_match(Input::new(text).earliest(true)),
-            (Some(_), ..) => true,
-        }
-    }
-
     /// Each of them with its number.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &Pattern)> {
         self.each.iter().enumerate()
@@ -93,19 +80,8 @@ impl Patterns {
 impl Pattern {
     /// Appends all matches that are not empty.
     pub fn find(&self, text: &[u8], profile: Profile, found: &mut Vec<Range<usize>>) {
-        if !self.needs.are_met(profile) {
-            return;
-        }
-        let mut at = 0;
-        // Nothing is left to be found in less than the shortest match.
-        while text.len().saturating_sub(at) >= self.needs.len.max(1) {
-            let Some(matched) = self.regex.find(Input::new(text).range(at..)) else { return };
-            if matched.is_empty() {
-                at = matched.end() + 1;
-            } else {
-                found.push(matched.range());
-                at = matched.end();
-            }
+        if self.needs.are_met(profile) {
+            found.extend(self.regex.find_iter(text).map(|matched| matched.range()).filter(|range| !range.is_empty()));
         }
     }
 
