@@ -8,34 +8,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
 use filter::Filter;
+use guest_cases::{batch, differ, run_all};
 use serde_json::Value;
-use sluicebox_guest::testing::{TestBatch, Tester};
-use sluicebox_guest::{Level, NewValue};
+use sluicebox_guest::Level;
+use sluicebox_guest::testing::Tester;
 
 #[test]
 fn cases() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
-    let mut count = 0;
-    let mut failures = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let file = path.file_name().unwrap().to_string_lossy().into_owned();
-        let cases: Vec<Value> =
-            serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap_or_else(|error| panic!("{file}: {error}"));
-        for case in cases {
-            count += 1;
-            let (expected, actual) = run(&case);
-            if expected != actual {
-                failures.push(format!("{file}: {}\n  expected {expected}\n  actual   {actual}", case["case"]));
-            }
-        }
-    }
-    assert!(failures.is_empty(), "{} of {count} cases failed\n{}", failures.len(), failures.join("\n"));
-    assert!(count > 0, "there are no cases");
+    run_all(env!("CARGO_MANIFEST_DIR"), |case| {
+        let (expected, actual) = run(case);
+        differ("outcome", &expected, &actual).into_iter().collect()
+    });
 }
 
 /// What a case expects and what happens.
@@ -65,57 +50,6 @@ fn run(case: &Value) -> (Value, Value) {
         },
     };
     (expected, actual)
-}
-
-fn batch(rows: &Value) -> TestBatch {
-    let rows = rows.as_array().expect("a batch is a list of rows");
-    let level = |row: &Value| Level::parse(row["level"].as_str().unwrap()).expect("a level");
-    let signal = rows.iter().map(level).max().expect("at least one row");
-    let empty = match signal {
-        Level::Log => TestBatch::logs(),
-        Level::Metric | Level::DataPoint => TestBatch::metrics(),
-        _ => TestBatch::traces(),
-    };
-    rows.iter().fold(empty, |mut batch, row| {
-        batch = batch.row(level(row));
-        for (key, value) in row.as_object().unwrap() {
-            batch = match key.as_str() {
-                "level" => batch,
-                "attributes" => value
-                    .as_object()
-                    .unwrap()
-                    .iter()
-                    .fold(batch, |batch, (key, value)| batch.attribute(key, convert(value))),
-                _ => batch.set(key, convert(value)),
-            };
-        }
-        batch
-    })
-}
-
-fn convert(value: &Value) -> NewValue {
-    match value {
-        Value::String(text) => NewValue::Str(text.clone()),
-        Value::Bool(bool) => NewValue::Bool(*bool),
-        Value::Number(number) => {
-            number.as_i64().map_or_else(|| NewValue::Double(number.as_f64().unwrap()), NewValue::Int)
-        }
-        Value::Object(other) => {
-            let (kind, value) = other.iter().next().unwrap();
-            let bytes = || {
-                let hex = value.as_str().unwrap();
-                (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-            };
-            match kind.as_str() {
-                "bytes" => NewValue::Bytes(bytes()),
-                "array" => NewValue::array(value.as_array().unwrap().iter().map(convert)),
-                "map" => NewValue::map(value.as_object().unwrap().iter().map(|(key, value)| (key, convert(value)))),
-                "empty" => NewValue::Empty,
-                _ => panic!("no kind is called {kind}"),
-            }
-        }
-        _ => panic!("{value} is not a value"),
-    }
 }
 
 #[test]

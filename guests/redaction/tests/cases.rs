@@ -8,9 +8,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
+use guest_cases::{batch, differ, run_all, value as convert};
 use redaction::Redaction;
 use serde_json::Value;
 use sluicebox_guest::testing::{Outcome, TestBatch, Tester};
@@ -20,23 +19,7 @@ const KEYS: &[(&str, &[u8])] = &[("pseudonyms", b"key")];
 
 #[test]
 fn cases() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
-    let mut count = 0;
-    let mut failures = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let file = path.file_name().unwrap().to_string_lossy().into_owned();
-        let cases: Vec<Value> =
-            serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap_or_else(|error| panic!("{file}: {error}"));
-        for case in cases {
-            count += 1;
-            for difference in run(&case) {
-                failures.push(format!("{file}: {}\n  {difference}", case["case"]));
-            }
-        }
-    }
-    assert!(failures.is_empty(), "{} differences in {count} cases\n{}", failures.len(), failures.join("\n"));
-    assert!(count > 0, "there are no cases");
+    run_all(env!("CARGO_MANIFEST_DIR"), run);
 }
 
 /// Where what happens is not what a case expects.
@@ -46,7 +29,7 @@ fn run(case: &Value) -> Vec<String> {
         Ok(tester) => tester,
         Err(error) => {
             let lines: Value = error.lines().collect::<Vec<_>>().into();
-            return differ("error", &case["error"], &lines);
+            return differ("error", &case["error"], &lines).into_iter().collect();
         }
     };
     if case.get("error").is_some() {
@@ -91,63 +74,6 @@ fn row_differs(outcome: &Outcome, expected: &Value) -> Vec<String> {
         }
     }
     differences
-}
-
-fn differ<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, actual: &T) -> Vec<String> {
-    if expected == actual {
-        Vec::new()
-    } else {
-        vec![format!("{what}\n  expected {expected:?}\n  actual   {actual:?}")]
-    }
-}
-
-fn batch(rows: &Value) -> TestBatch {
-    let rows = rows.as_array().expect("a batch is a list of rows");
-    let level = |row: &Value| Level::parse(row["level"].as_str().unwrap()).expect("a level");
-    let signal = rows.iter().map(level).max().expect("at least one row");
-    let empty = match signal {
-        Level::Log => TestBatch::logs(),
-        Level::Metric | Level::DataPoint => TestBatch::metrics(),
-        _ => TestBatch::traces(),
-    };
-    rows.iter().fold(empty, |batch, row| {
-        row.as_object().unwrap().iter().filter(|(key, _)| *key != "level").fold(
-            batch.row(level(row)),
-            |batch, (key, value)| match key.as_str() {
-                "attributes" => {
-                    let attributes = value.as_object().unwrap().iter();
-                    attributes.fold(batch, |batch, (key, value)| batch.attribute(key, convert(value)))
-                }
-                _ => batch.set(key, convert(value)),
-            },
-        )
-    })
-}
-
-fn convert(value: &Value) -> NewValue {
-    match value {
-        Value::String(text) => NewValue::Str(text.clone()),
-        Value::Bool(bool) => NewValue::Bool(*bool),
-        Value::Number(number) => {
-            number.as_i64().map_or_else(|| NewValue::Double(number.as_f64().unwrap()), NewValue::Int)
-        }
-        Value::Object(other) => {
-            let (kind, value) = other.iter().next().unwrap();
-            let bytes = || {
-                let hex = value.as_str().unwrap();
-                (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-            };
-            match kind.as_str() {
-                "bytes" => NewValue::Bytes(bytes()),
-                "array" => NewValue::array(value.as_array().unwrap().iter().map(convert)),
-                "map" => NewValue::map(value.as_object().unwrap().iter().map(|(key, value)| (key, convert(value)))),
-                "empty" => NewValue::Empty,
-                "absent" => NewValue::Absent,
-                _ => panic!("no kind is called {kind}"),
-            }
-        }
-        _ => panic!("{value} is not a value"),
-    }
 }
 
 #[test]
