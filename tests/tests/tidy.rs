@@ -18,11 +18,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("observe", &["signal"]),
     ("batch", &["signal"]),
     ("export", &["signal", "ack", "otlp", "json", "memory", "config", "observe"]),
-    ("pipeline", &["signal", "ack", "memory", "config", "observe", "batch", "export"]),
+    ("tail", &["memory", "batch", "signal"]),
+    ("pipeline", &["signal", "ack", "memory", "config", "observe", "batch", "export", "tail"]),
     ("receive", &["signal", "ack", "otlp", "json", "memory", "config", "observe", "pipeline"]),
-    ("wasm", &["signal", "memory", "config", "observe", "batch", "pipeline"]),
+    ("wasm", &["signal", "memory", "config", "observe", "batch", "pipeline", "tail"]),
     ("control", &["config", "observe", "pipeline", "wasm"]),
-    ("admin", &["config", "observe", "control", "memory", "wasm"]),
+    ("admin", &["config", "observe", "control", "memory", "wasm", "tail"]),
     ("engine", &["config", "observe", "control", "memory", "wasm", "admin", "export", "pipeline", "receive"]),
 ];
 

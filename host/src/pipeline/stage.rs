@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::batch::{Batch, Edits, RowSet};
 use crate::config::model::OnFault;
+use crate::tail::traces::Traces;
+use crate::tail::verdict::Vote;
 
 /// One configured component, ready to judge. Replaced as a whole by a newer generation; never changed.
 pub trait Generation: Send + Sync + fmt::Debug {
@@ -23,6 +26,36 @@ pub trait Generation: Send + Sync + fmt::Debug {
     /// An error says that the stage cannot judge anything now, for whatever reason and whatever it would be shown: with
     /// [`OnFault::Reject`] requests are told to retry then, and none of their records is blamed.
     fn instance(&self) -> Result<Box<dyn Instance>, Fault>;
+    /// An instance for one thread of a tail sampler, where the component is a policy; a fault where it is not.
+    fn policy(&self) -> Result<Box<dyn Policy>, Fault> {
+        Err(Fault { kind: FaultKind::BadOutput, message: "the component is not a policy".to_owned() })
+    }
+}
+
+/// A live instance of a policy, owned by one thread.
+pub trait Policy: Send {
+    /// True if it reads spans beside what [`Traces`] tell: then they have to be shown.
+    fn reads_spans(&self) -> bool;
+    /// Votes on traces, one guest call. `spans` holds the spans of [`Traces::trace_of`], all in one segment, or none. The batch always
+    /// comes back. After a fault the instance must not be called again.
+    fn decide(&mut self, traces: &Arc<Traces>, spans: Batch) -> (Batch, Result<Vec<PolicyVote>, Fault>);
+    /// Bytes of guest memory now.
+    fn memory_bytes(&self) -> u64;
+    /// As of [`Instance::wants_recycling`].
+    fn wants_recycling(&self) -> bool;
+}
+
+/// What a policy says of one trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyVote {
+    /// Its vote.
+    pub vote: Vote,
+    /// Of a vote to keep: the rejection threshold, below 2^56, or [`THRESHOLD_UNKNOWN`](crate::tail::verdict::THRESHOLD_UNKNOWN).
+    pub threshold: u64,
+    /// Index into [`Generation::rules`].
+    pub rule: Option<u16>,
+    /// True where no further spans can change it.
+    pub is_settled: bool,
 }
 
 /// A live instance, owned by one worker thread.

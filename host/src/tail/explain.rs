@@ -1,0 +1,51 @@
+//! What can be told of one trace.
+
+use serde::Serialize;
+
+/// What is known of a trace in one tail sampler.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct Explanation {
+    /// The processor's name in the file.
+    pub sampler: String,
+    /// Where it stands.
+    pub state: TraceState,
+    /// Who decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The generation of the stage that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Why it was decided then: a name of [`Trigger`](super::traces::Trigger).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<&'static str>,
+    /// The probability with which such traces are kept, 0 to 1, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
+    /// When it was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided_unix_nano: Option<u64>,
+    /// When its first span arrived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arrived_unix_nano: Option<u64>,
+    /// Spans that wait, or that were decided on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spans: Option<u64>,
+    /// Spans that came after the decision, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_spans: Option<u64>,
+    /// When it will be decided at the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due_unix_nano: Option<u64>,
+}
+
+/// Where a trace stands.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum TraceState {
+    /// It waits for its decision.
+    Waiting,
+    /// It was kept.
+    Kept,
+    /// It was dropped.
+    Dropped,
+}
