@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::tail_sampling::TailSampling;
 use super::source::Place;
 use crate::signal::Signal;
+
+mod tail_sampling;
 
 /// What the engine runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +36,17 @@ pub struct Config {
     pub admin_address: SocketAddr,
     /// Where receivers, exporters, pipelines and settings stand, for messages.
     pub lines: Lines,
+}
+
+impl Config {
+    /// The tail samplers with the pipelines that they are in: each has its own state in each of its pipelines.
+    pub fn samplers(&self) -> impl Iterator<Item = (&Pipeline, &Arc<TailSampling>)> {
+        let steps = self.pipelines.iter().flat_map(|pipeline| pipeline.steps.iter().map(move |step| (pipeline, step)));
+        steps.filter_map(|(pipeline, step)| match step {
+            Step::Sample(sampler) => Some((pipeline, sampler)),
+            Step::Guest(_) | Step::Merge(_) => None,
+        })
+    }
 }
 
 /// Where in the file a part stands: `receiver "otlp"`, `pipeline "traces"`, `"admin.address"`.
@@ -300,6 +314,8 @@ pub enum Step {
     Guest(String),
     /// `batch`.
     Merge(Arc<Merge>),
+    /// `tail_sampling`.
+    Sample(Arc<TailSampling>),
 }
 
 /// `batch`.

@@ -38,6 +38,14 @@ pub enum AssembleError {
         /// The stage's name.
         stage: String,
     },
+    /// A tail sampler.
+    #[error("pipeline \"{pipeline}\" has a tail sampler \"{sampler}\": tail sampling is not assembled yet")]
+    NoTailSampling {
+        /// The pipeline's name.
+        pipeline: String,
+        /// The processor's name.
+        sampler: String,
+    },
 }
 
 /// Builds the pipelines of `config`: inlets, steps, exporters. The stages serve their first generations already.
@@ -96,6 +104,10 @@ fn steps(pipeline: &model::Pipeline, stages: &Stages) -> Result<Vec<Step>, Assem
     for step in &pipeline.steps {
         match step {
             model::Step::Merge(keys) => steps.push(Step::Merge(Merger::new(Arc::clone(keys)))),
+            model::Step::Sample(sampler) => {
+                let (pipeline, sampler) = (pipeline.name.clone(), sampler.name.clone());
+                return Err(AssembleError::NoTailSampling { pipeline, sampler });
+            }
             model::Step::Guest(name) => {
                 let missing = || AssembleError::NoStage { pipeline: pipeline.name.clone(), stage: name.clone() };
                 let index = stages.position(name).ok_or_else(missing)?;
