@@ -14,7 +14,7 @@ use crate::memory::Budget;
 use crate::memory::limit::{self, Limit};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::Pipeline;
-use crate::pipeline::assemble::{AssembleError, Assembly, assemble};
+use crate::pipeline::assemble::{AssembleError, Assembly, Shared, assemble};
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::pipeline::worker::Workers;
 use crate::receive::{BindError, Handle, Limits, Server};
@@ -115,7 +115,9 @@ impl Engine {
             Arc::new(move |stage, number| runtime.build_generation(generation_spec(stage, number, workers)));
         let stages = Stages::new(first_generations(&build, &config).await?);
         let exporters = start_exporters(&config, limit.queue_bytes(config.exporters.len()), &metrics)?;
-        let assembly = assemble(&config, &stages, &exporters, workers, &metrics).map_err(StartError::Assemble)?;
+        let tail_bytes_max = limit.tail_bytes(config.samplers().count());
+        let shared = Shared { stages: &stages, exporters: &exporters, workers, tail_bytes_max, budget: &budget, metrics: &metrics };
+        let assembly = assemble(&config, &shared).map_err(StartError::Assemble)?;
         let control = Control::new(build, config, stages, Arc::clone(&metrics));
 
         let mut addresses: Vec<_> =
@@ -137,6 +139,12 @@ impl Engine {
         self.pipelines.iter().for_each(Pipeline::stop_waiting);
         let patience = deadline.saturating_duration_since(Instant::now());
         futures_util::future::join_all(self.servers.into_iter().map(|server| server.shutdown(patience))).await;
+        // No request is inside any more; what waits for a decision gets it, and may need the workers.
+        let samplers = self.pipelines.clone();
+        let finishing = tokio::task::spawn_blocking(move || finish_samplers(&samplers, deadline));
+        if finishing.await.is_err() {
+            tracing::error!("an internal error while tail samplers were finished");
+        }
         let (late, workers) = (self.workers.late(), self.workers);
         let mut finishing = tokio::task::spawn_blocking(move || workers.finish());
         if tokio::time::timeout_at(deadline.into(), &mut finishing).await.is_err() {
@@ -148,6 +156,14 @@ impl Engine {
         for server in self.own_servers {
             server.abort();
         }
+    }
+}
+
+/// Has what waits in tail samplers decided and handed over. Those of a pipeline one after another: a later one takes what an earlier one
+/// keeps.
+fn finish_samplers(pipelines: &[Arc<Pipeline>], deadline: Instant) {
+    for pipeline in pipelines {
+        pipeline.samplers().for_each(|(_, sampler)| sampler.finish(deadline));
     }
 }
 
