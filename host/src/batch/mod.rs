@@ -30,7 +30,7 @@ mod scalars;
 mod scan;
 mod splice;
 mod value;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 #[cfg(test)]

@@ -4,25 +4,25 @@
 use super::Malformed;
 
 /// How deep messages and groups may nest (`prost::RECURSION_LIMIT`); a request's own fields are at this depth.
-pub(super) const DEPTH_MAX: u32 = 100;
+pub(crate) const DEPTH_MAX: u32 = 100;
 
-pub(super) const VARINT: u8 = 0;
-pub(super) const FIXED64: u8 = 1;
-pub(super) const LEN: u8 = 2;
+pub(crate) const VARINT: u8 = 0;
+pub(crate) const FIXED64: u8 = 1;
+pub(crate) const LEN: u8 = 2;
 const START_GROUP: u8 = 3;
 const END_GROUP: u8 = 4;
-pub(super) const FIXED32: u8 = 5;
+pub(crate) const FIXED32: u8 = 5;
 
 /// A field's number and wire type. Number 0 and wire types 6 and 7 are refused when the field is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tag {
+pub(crate) struct Tag {
     pub number: u32,
     pub wire: u8,
 }
 
 /// A length-delimited field: its tag begins at `start`, its payload is `body..end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Extent {
+pub(crate) struct Extent {
     pub start: u32,
     pub body: u32,
     pub end: u32,
@@ -31,37 +31,37 @@ pub(super) struct Extent {
 impl Extent {
     /// The payload, from the bytes that were indexed.
     #[inline]
-    pub(super) fn of(self, bytes: &[u8]) -> &[u8] {
+    pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.body as usize..self.end as usize).unwrap_or_default()
     }
 }
 
 /// Reads the fields of one message. The bytes must be fewer than 4 GiB.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader { bytes, at: 0 }
     }
 
     /// Reads the payload of `extent`; positions stay those of `bytes`.
     #[inline]
-    pub(super) fn within(bytes: &'a [u8], extent: Extent) -> Reader<'a> {
+    pub(crate) fn within(bytes: &'a [u8], extent: Extent) -> Reader<'a> {
         Reader { bytes: bytes.get(..extent.end as usize).unwrap_or_default(), at: extent.body as usize }
     }
 
     #[inline(always)]
-    pub(super) fn at(&self) -> u32 {
+    pub(crate) fn at(&self) -> u32 {
         self.at as u32
     }
 
     /// The next field's tag; None at the end of the message.
     #[inline(always)]
-    pub(super) fn tag(&mut self) -> Result<Option<Tag>, Malformed> {
+    pub(crate) fn tag(&mut self) -> Result<Option<Tag>, Malformed> {
         let Some(&first) = self.bytes.get(self.at) else { return Ok(None) };
         if first < 0x80 {
             self.at += 1;
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a tag of one byte if it comes next.
     #[inline(always)]
-    pub(super) fn tag_is(&mut self, tag: u8) -> bool {
+    pub(crate) fn tag_is(&mut self, tag: u8) -> bool {
         let is = self.bytes.get(self.at) == Some(&tag);
         self.at += usize::from(is);
         is
@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn varint(&mut self) -> Result<u64, Malformed> {
+    pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
         match self.bytes.get(self.at..) {
             Some(&[first, ..]) if first < 0x80 => {
                 self.at += 1;
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn fixed64(&mut self) -> Result<u64, Malformed> {
+    pub(crate) fn fixed64(&mut self) -> Result<u64, Malformed> {
         let Some(bytes) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk()) else {
             return Err(malformed(self.at, "fixed 64-bit value that is cut off"));
         };
@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn fixed32(&mut self) -> Result<u32, Malformed> {
+    pub(crate) fn fixed32(&mut self) -> Result<u32, Malformed> {
         let Some(bytes) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk()) else {
             return Err(malformed(self.at, "fixed 32-bit value that is cut off"));
         };
@@ -136,7 +136,7 @@ impl<'a> Reader<'a> {
 
     /// The payload of a length-delimited field whose tag began at `start`.
     #[inline(always)]
-    pub(super) fn extent(&mut self, start: u32) -> Result<Extent, Malformed> {
+    pub(crate) fn extent(&mut self, start: u32) -> Result<Extent, Malformed> {
         let length = self.varint()?;
         let body = self.at;
         if length > (self.bytes.len() - body) as u64 {
@@ -148,14 +148,14 @@ impl<'a> Reader<'a> {
 
     /// The payload of a length-delimited field.
     #[inline(always)]
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let extent = self.extent(0)?;
         Ok(extent.of(self.bytes))
     }
 
     /// Skips a field that is not known; `depth` is the nesting that is still allowed here.
     #[inline(always)]
-    pub(super) fn skip(&mut self, tag: Tag, depth: u32) -> Result<(), Malformed> {
+    pub(crate) fn skip(&mut self, tag: Tag, depth: u32) -> Result<(), Malformed> {
         if tag.number == 0 {
             return Err(malformed(self.at, "field number 0"));
         }
@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
 
     /// What to answer where a known field has another wire type than its own.
     #[cold]
-    pub(super) fn wrong_wire<T>(&self) -> Result<T, Malformed> {
+    pub(crate) fn wrong_wire<T>(&self) -> Result<T, Malformed> {
         Err(malformed(self.at, "known field with a wrong wire type"))
     }
 }
@@ -199,12 +199,12 @@ fn malformed(at: usize, what: &'static str) -> Malformed {
 }
 
 /// Bytes that `value` takes as a varint: 1 to 5.
-pub(super) fn varint_len(value: u32) -> u32 {
+pub(crate) fn varint_len(value: u32) -> u32 {
     (38 - (value | 1).leading_zeros()) / 7
 }
 
 /// Appends `value` in the fewest bytes.
-pub(super) fn put_varint(mut value: u32, to: &mut Vec<u8>) {
+pub(crate) fn put_varint(mut value: u32, to: &mut Vec<u8>) {
     while value >= 0x80 {
         to.push(value as u8 | 0x80);
         value >>= 7;
@@ -213,7 +213,7 @@ pub(super) fn put_varint(mut value: u32, to: &mut Vec<u8>) {
 }
 
 /// As [`put_varint`], up to 10 bytes.
-pub(super) fn put_varint64(mut value: u64, to: &mut Vec<u8>) {
+pub(crate) fn put_varint64(mut value: u64, to: &mut Vec<u8>) {
     while value >= 0x80 {
         to.push(value as u8 | 0x80);
         value >>= 7;
@@ -223,7 +223,7 @@ pub(super) fn put_varint64(mut value: u64, to: &mut Vec<u8>) {
 
 /// All payloads of field `number`, one after the other: by protobuf's rules their concatenation is the merged message.
 /// Each is walked once, so that a broken one cannot be completed by the next.
-pub(super) fn gather(message: &[u8], number: u32) -> Result<Vec<u8>, Malformed> {
+pub(crate) fn gather(message: &[u8], number: u32) -> Result<Vec<u8>, Malformed> {
     let mut merged = Vec::new();
     let mut fields = Reader::new(message);
     while let Some(tag) = fields.tag()? {

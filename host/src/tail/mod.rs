@@ -2,6 +2,8 @@
 //!
 //! Knows neither Wasm nor sockets nor threads: whoever owns a shard gives it spans, the time, and the verdicts of policies.
 
+pub mod arrivals;
 pub mod explain;
+pub mod shard;
 pub mod traces;
 pub mod verdict;
