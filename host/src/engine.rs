@@ -116,7 +116,14 @@ impl Engine {
         let stages = Stages::new(first_generations(&build, &config).await?);
         let exporters = start_exporters(&config, limit.queue_bytes(config.exporters.len()), &metrics)?;
         let tail_bytes_max = limit.tail_bytes(config.samplers().count());
-        let shared = Shared { stages: &stages, exporters: &exporters, workers, tail_bytes_max, budget: &budget, metrics: &metrics };
+        let shared = Shared {
+            stages: &stages,
+            exporters: &exporters,
+            workers,
+            tail_bytes_max,
+            budget: &budget,
+            metrics: &metrics,
+        };
         let assembly = assemble(&config, &shared).map_err(StartError::Assemble)?;
         let control = Control::new(build, config, stages, Arc::clone(&metrics));
 

@@ -9,6 +9,8 @@ const CGROUP_PERCENT: u64 = 80;
 const AVAILABLE_PERCENT: u64 = 50;
 /// Of the budget, for the queues of all exporters together.
 const QUEUES_PERCENT: u64 = 25;
+/// Of the budget, for all tail samplers together, unless their files say how much.
+const TAIL_PERCENT: u64 = 40;
 /// Where neither a cgroup nor /proc tells anything.
 const UNKNOWN_BYTES: u64 = 512 << 20;
 
@@ -38,6 +40,11 @@ impl Limit {
     /// Bytes that each of `exporters` queues may hold.
     pub fn queue_bytes(&self, exporters: usize) -> u64 {
         self.bytes / 100 * QUEUES_PERCENT / (exporters.max(1) as u64)
+    }
+
+    /// Bytes that each of `samplers` tail samplers may hold.
+    pub fn tail_bytes(&self, samplers: usize) -> u64 {
+        self.bytes / 100 * TAIL_PERCENT / (samplers.max(1) as u64)
     }
 }
 

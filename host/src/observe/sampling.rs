@@ -105,7 +105,11 @@ impl SamplerFamilies {
             waiting_spans: family(r, "tail_waiting_spans", "Spans of traces that wait for their decision"),
             bytes: family(r, "tail_bytes", "Bytes held for waiting traces and remembered decisions"),
             bytes_limit: family(r, "tail_bytes_limit", "What tail_bytes may be"),
-            outgoing_bytes: family(r, "tail_outgoing_bytes", "Bytes of kept spans that the next step has not taken yet"),
+            outgoing_bytes: family(
+                r,
+                "tail_outgoing_bytes",
+                "Bytes of kept spans that the next step has not taken yet",
+            ),
             waited_seconds,
         }
     }

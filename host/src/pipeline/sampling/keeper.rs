@@ -158,7 +158,7 @@ impl Keeper {
         self.decide_due(pipeline);
         let load = self.shard.load();
         self.publish(Published {
-            traces: signed(load.traces as u64),
+            traces: signed(load.traces),
             spans: signed(load.spans),
             bytes: signed(load.bytes),
             outgoing: signed(self.outlet.bytes()),
@@ -397,7 +397,6 @@ fn settings(sampler: &Sampler, bytes_max: u64, shards: usize) -> Settings {
         dropped_ids_max: remembered(keys.dropped_ids_max),
         history_max: share(HISTORY_MAX),
         records_decisions: keys.records_decisions,
-        evicts: !keys.block_on_overflow,
     }
 }
 

@@ -25,8 +25,6 @@ use crate::tail::explain::Explanation;
 mod keeper;
 pub(in crate::pipeline) mod outlet;
 mod panel;
-#[cfg(test)]
-mod tests;
 
 /// Pieces of requests that may wait for a shard's thread; more are told to retry. Their bytes are charged to the budget, so this bounds the
 /// wait.
@@ -89,7 +87,13 @@ struct Piece {
 
 impl Sampler {
     /// A sampler with these stages that may hold `bytes_max` bytes, on `shards` threads unless the file says how many.
-    pub fn new(keys: Arc<TailSampling>, units: Vec<usize>, bytes_max: u64, shards: usize, budget: &Arc<Budget>) -> Self {
+    pub fn new(
+        keys: Arc<TailSampling>,
+        units: Vec<usize>,
+        bytes_max: u64,
+        shards: usize,
+        budget: &Arc<Budget>,
+    ) -> Self {
         let shards = keys.shards.unwrap_or(shards).max(1);
         let (ways, inboxes) = (0..shards)
             .map(|_| {
@@ -205,6 +209,9 @@ impl Way {
 
 impl fmt::Debug for Sampler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sampler").field("name", &self.name()).field("shards", &self.shards.len()).finish_non_exhaustive()
+        f.debug_struct("Sampler")
+            .field("name", &self.name())
+            .field("shards", &self.shards.len())
+            .finish_non_exhaustive()
     }
 }

@@ -65,21 +65,24 @@ impl Panel {
         }
         let spans = if reads_spans { Some(shard.spans_of(due)) } else { None };
         let spans = spans.into_iter().collect();
+        // Shared with the policies, which have let go of it when they have answered.
+        let traces = Arc::new(std::mem::take(&mut due.traces));
         // What the shard puts together of spans that it read can be read.
         let mut batch = Batch::index(Signal::Traces, spans).ok();
         let mut votes: Vec<Vec<Verdict>> = Vec::with_capacity(self.units.len());
         for unit in &mut self.units {
             let stage = unit.stage;
-            let judged = unit.seat.as_mut().map_or_else(|| Err(not_there()), |seat| seat.judge(&due.traces, &mut batch));
+            let judged = unit.seat.as_mut().map_or_else(|| Err(not_there()), |seat| seat.judge(&traces, &mut batch));
             votes.push(judged.unwrap_or_else(|fault| {
                 if let Some(left_out) = self.stages.fault_line(stage) {
                     let name = snapshot.get(stage).map_or("", |generation| generation.stage());
                     tracing::warn!(stage = name, %fault, left_out, "a policy failed: errors are kept, and the rest at a fixed rate");
                 }
-                self.fallback_traces += due.traces.len() as u64;
-                self.fallback.judge(&due.traces)
+                self.fallback_traces += traces.len() as u64;
+                self.fallback.judge(&traces)
             }));
         }
+        due.traces = Arc::unwrap_or_clone(traces);
         (0..due.traces.len()).map(|trace| combine(votes.iter().filter_map(|votes| votes.get(trace).cloned()))).collect()
     }
 
@@ -99,7 +102,8 @@ impl Panel {
         let serving = self.stages.snapshot();
         let mut was_replaced = false;
         for unit in &mut self.units {
-            let is_serving = |seat: &Seat| serving.get(unit.stage).is_some_and(|now| Arc::ptr_eq(now, &seat.generation));
+            let is_serving =
+                |seat: &Seat| serving.get(unit.stage).is_some_and(|now| Arc::ptr_eq(now, &seat.generation));
             if unit.seat.as_ref().is_some_and(|seat| !is_serving(seat)) {
                 unit.seat = None;
                 was_replaced = true;
