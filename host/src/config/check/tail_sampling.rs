@@ -147,7 +147,7 @@ struct Policies<'n> {
 impl Policies<'_> {
     /// One stage for each run of policies without a component, one for each policy with one.
     fn read(&self, section: &mut Section<'_>) -> Vec<Stage> {
-        if section.required("policies", POLICIES_HELP).is_none() {
+        if section.is_broken() || section.required("policies", POLICIES_HELP).is_none() {
             return Vec::new();
         }
         let policies = section.list("policies").unwrap_or_default();
@@ -229,7 +229,8 @@ impl Policies<'_> {
         policy.forbid("type", "remove it: a policy with a component is what the component is");
         let place = policy.place;
         policy.finish();
-        let name = format!("{}:{}", self.sampler, name.unwrap_or_default());
+        // Without a name there is an error; that others have none either is no second one.
+        let name = name.map_or_else(|| format!("{}:{index}", self.sampler), |name| format!("{}:{name}", self.sampler));
         Stage { name, component, config, keys: Vec::new(), limits, on_fault: None, place, config_place }
     }
 }
@@ -285,3 +286,6 @@ fn report_nested(section: &Section<'_>, node: &Node) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;
