@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,12 +13,14 @@ use crate::control::{Build, Control};
 use crate::export::{self, Exporter};
 use crate::memory::Budget;
 use crate::memory::limit::{self, Limit};
+use crate::memory::tail::{self as tail_memory, TailBounds};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::pipeline::assemble::{AssembleError, Assembly, assemble};
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::pipeline::worker::Workers;
 use crate::receive::{BindError, Handle, Limits, Server};
+use crate::tail::explain::{Explanation, Why};
 use crate::wasm::{self, Bundled, Compiler, GenerationSpec, Runtime, RuntimeOptions};
 
 /// What the engine needs besides the configuration.
@@ -41,6 +44,8 @@ pub struct Engine {
     pub addresses: Vec<(String, SocketAddr)>,
     /// The process's byte budget and where it comes from.
     pub limit: Limit,
+    /// What tail samplers may hold.
+    pub tail: Vec<TailBounds>,
     servers: Vec<Handle>,
     own_servers: Vec<tokio::task::JoinHandle<()>>,
     pipelines: Vec<Arc<Pipeline>>,
@@ -116,6 +121,7 @@ impl Engine {
         let stages = Stages::new(first_generations(&build, &config).await?);
         let exporters = start_exporters(&config, limit.queue_bytes(config.exporters.len()), &metrics)?;
         let assembly = assemble(&config, &stages, &exporters, workers, &metrics).map_err(StartError::Assemble)?;
+        let tail = tail_memory::bounds(&config, &limit, workers);
         let control = Control::new(build, config, stages, Arc::clone(&metrics));
 
         let mut addresses: Vec<_> =
@@ -127,8 +133,9 @@ impl Engine {
             server.serve(intake, Arc::clone(&budget), &metrics)
         };
         let servers = receivers.into_iter().map(serve).collect();
-        let own_servers = own.serve(&control, &metrics, &budget, surroundings.state.as_deref());
-        Ok(Engine { control, addresses, limit, servers, own_servers, pipelines, workers, exporters })
+        let samplers = admin::Samplers { bounds: tail.clone(), why: Arc::new(NoSampler) };
+        let own_servers = own.serve(&control, &metrics, &budget, surroundings.state.as_deref(), samplers);
+        Ok(Engine { control, addresses, limit, tail, servers, own_servers, pipelines, workers, exporters })
     }
 
     /// Lets no more requests in, waits for those inside, empties the queues; all of it before `deadline`.
@@ -205,6 +212,15 @@ fn start_exporters(config: &Config, bytes_max: u64, metrics: &Metrics) -> Result
         .collect()
 }
 
+/// Knows of no trace: no pipeline samples.
+struct NoSampler;
+
+impl Why for NoSampler {
+    fn explain(&self, _id: [u8; 16]) -> Pin<Box<dyn Future<Output = Vec<Explanation>> + Send + '_>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+}
+
 /// The engine's own listeners, bound before anything else starts.
 struct OwnPorts {
     metrics: Option<tokio::net::TcpListener>,
@@ -237,10 +253,11 @@ impl OwnPorts {
         metrics: &Arc<Metrics>,
         budget: &Arc<Budget>,
         state: Option<&std::path::Path>,
+        samplers: admin::Samplers,
     ) -> Vec<tokio::task::JoinHandle<()>> {
         let pages = admin::metrics_page(Arc::clone(metrics), Arc::clone(budget));
         let token = admin::token::make(state, &self.admin);
-        let api = admin::api(Arc::clone(control), token, Arc::clone(budget));
+        let api = admin::api(Arc::clone(control), token, Arc::clone(budget), samplers);
         let metrics = self.metrics.map(|listener| tokio::spawn(admin::serve::serve(listener, pages)));
         metrics.into_iter().chain([tokio::spawn(admin::serve::serve(self.admin, api))]).collect()
     }
