@@ -12,8 +12,10 @@ use crate::control::{Build, Control};
 use crate::export::{self, Exporter};
 use crate::memory::Budget;
 use crate::memory::limit::{self, Limit};
+use crate::memory::tail::{self as tail_memory, TailBounds};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::Pipeline;
+use crate::pipeline::sampling::Samplers;
 use crate::pipeline::assemble::{AssembleError, Assembly, Shared, assemble};
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::pipeline::worker::Workers;
@@ -41,6 +43,8 @@ pub struct Engine {
     pub addresses: Vec<(String, SocketAddr)>,
     /// The process's byte budget and where it comes from.
     pub limit: Limit,
+    /// What tail samplers may hold.
+    pub tail: Vec<TailBounds>,
     servers: Vec<Handle>,
     own_servers: Vec<tokio::task::JoinHandle<()>>,
     pipelines: Vec<Arc<Pipeline>>,
@@ -125,6 +129,7 @@ impl Engine {
             metrics: &metrics,
         };
         let assembly = assemble(&config, &shared).map_err(StartError::Assemble)?;
+        let tail = tail_memory::bounds(&config, &limit, workers);
         let control = Control::new(build, config, stages, Arc::clone(&metrics));
 
         let mut addresses: Vec<_> =
@@ -136,8 +141,9 @@ impl Engine {
             server.serve(intake, Arc::clone(&budget), &metrics)
         };
         let servers = receivers.into_iter().map(serve).collect();
-        let own_servers = own.serve(&control, &metrics, &budget, surroundings.state.as_deref());
-        Ok(Engine { control, addresses, limit, servers, own_servers, pipelines, workers, exporters })
+        let samplers = admin::Samplers { bounds: tail.clone(), why: Arc::new(Samplers(pipelines.clone())) };
+        let own_servers = own.serve(&control, &metrics, &budget, surroundings.state.as_deref(), samplers);
+        Ok(Engine { control, addresses, limit, tail, servers, own_servers, pipelines, workers, exporters })
     }
 
     /// Lets no more requests in, waits for those inside, empties the queues; all of it before `deadline`.
@@ -260,10 +266,11 @@ impl OwnPorts {
         metrics: &Arc<Metrics>,
         budget: &Arc<Budget>,
         state: Option<&std::path::Path>,
+        samplers: admin::Samplers,
     ) -> Vec<tokio::task::JoinHandle<()>> {
         let pages = admin::metrics_page(Arc::clone(metrics), Arc::clone(budget));
         let token = admin::token::make(state, &self.admin);
-        let api = admin::api(Arc::clone(control), token, Arc::clone(budget));
+        let api = admin::api(Arc::clone(control), token, Arc::clone(budget), samplers);
         let metrics = self.metrics.map(|listener| tokio::spawn(admin::serve::serve(listener, pages)));
         metrics.into_iter().chain([tokio::spawn(admin::serve::serve(self.admin, api))]).collect()
     }

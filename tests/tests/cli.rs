@@ -5,8 +5,9 @@ use std::path::Path;
 
 use sluicebox_tests::command::{Done, guest, run};
 use sluicebox_tests::config::{Config, drop_spans};
-use sluicebox_tests::engine::{Addresses, Engine, workspace};
+use sluicebox_tests::engine::{Addresses, Engine};
 use sluicebox_tests::generate::EARLY_RULE;
+use sluicebox_tests::golden::golden;
 
 fn config(condition: &str) -> String {
     let nobody = Addresses::free().unwrap().grpc;
@@ -23,24 +24,13 @@ fn write(directory: &Path, text: &str) -> String {
     file.display().to_string()
 }
 
-/// Compares with tests/cases/cli/`name`.txt; `BLESS=1` writes it instead.
-fn golden(name: &str, text: &str) {
-    let file = workspace().join("tests/cases/cli").join(format!("{name}.txt"));
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, text).unwrap();
-    }
-    let expected = std::fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(text, expected, "{} (BLESS=1 takes the new text)", file.display());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn help_of_each_verb() {
     let directory = tempfile::tempdir().unwrap();
     let done = run(directory.path(), &["--help"]).await.unwrap();
     assert_eq!(done.code, Some(0));
     golden("help", &done.stdout);
-    for verb in ["run", "validate", "components", "inspect", "swap", "demo"] {
+    for verb in ["run", "validate", "components", "inspect", "swap", "why", "demo"] {
         assert!(done.stdout.contains(&format!("\n  {verb}")), "{verb} is in the list");
         let done = run(directory.path(), &[verb, "--help"]).await.unwrap();
         assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{verb}");

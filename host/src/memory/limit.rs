@@ -129,6 +129,12 @@ mod tests {
     }
 
     #[test]
+    fn tail_samplers_share_two_fifths() {
+        let limit = Limit { bytes: 1000, reason: Reason::Configured };
+        assert_eq!([0, 1, 2, 3].map(|samplers| limit.tail_bytes(samplers)), [400, 400, 200, 133]);
+    }
+
+    #[test]
     fn the_smallest_limit_up_the_tree_counts() {
         let root = tempfile::tempdir().expect("temporary folder");
         let inner = root.path().join("a/b");

@@ -62,10 +62,11 @@ fn check_samplers(context: Context<'_>, parts: &Parts<'_>, draft: &Draft<'_>) {
         let message = format!("\"{}\" stands before \"{}\" in pipeline \"{}\"", batch.id, sampler.id, draft.name);
         let help = format!("put it after \"{}\", as the Collector's documentation asks", sampler.id);
         let problem = Problem::new(Code::BatchFirst, batch.place, message, help);
-        context.push(problem.detail("spans wait twice, and leave the sampler as small requests"));
+        context.push(problem.detail("spans wait twice, and what the sampler keeps leaves it unmerged"));
     }
     let waits = |exporter: &&Exporter| {
         draft.exporters.iter().any(|reference| reference.id == exporter.name)
+            && !matches!(exporter.kind, ExporterKind::Debug { .. })
             && (exporter.queue.wait_for_result || !exporter.queue.enabled)
     };
     if let Some(exporter) = parts.exporters.iter().find(waits) {

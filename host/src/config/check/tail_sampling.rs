@@ -27,6 +27,8 @@ const SHARDS_MAX: u64 = 256;
 const MEMORY_MIB_MAX: u64 = 16 << 20;
 /// What a trace takes at the least that is worth sampling: two spans of half a KiB.
 const TRACE_BYTES_TYPICAL: u64 = 1 << 10;
+/// What a remembered decision takes: the trace's id, its place in a table, and some of the decision.
+const DECISION_BYTES_TYPICAL: u64 = 40;
 /// Longest name of a stage: it becomes a metric label.
 const NAME_CHARS_MAX: usize = 128;
 /// Randomness is below this (W3C Trace Context level 2).
@@ -117,22 +119,21 @@ fn only_in_the_collector(section: &mut Section<'_>) {
 
 fn warn_of_room(section: &mut Section<'_>, sampler: &TailSampling) {
     let Some(bytes) = sampler.memory_bytes_max else { return };
-    let wanted = (sampler.traces_max as u64).saturating_mul(TRACE_BYTES_TYPICAL);
+    let (kept, dropped) = sampler.remembered();
+    let ids = kept.saturating_add(dropped);
+    let traces_bytes = (sampler.traces_max as u64).saturating_mul(TRACE_BYTES_TYPICAL);
+    let wanted = traces_bytes.saturating_add((ids as u64).saturating_mul(DECISION_BYTES_TYPICAL));
     if wanted <= bytes {
         return;
     }
     let entry = section.entry("num_traces").or_else(|| section.entry("memory_mib"));
     let place = entry.map_or(section.place, |entry| entry.value.place);
-    let message = format!(
-        "{} is {}, more than \"memory_mib: {}\" holds",
-        section.named("num_traces"),
-        sampler.traces_max,
-        bytes >> 20
-    );
-    let help = format!("raise \"memory_mib\" to {} at the least, or lower \"num_traces\"", wanted.div_ceil(1 << 20));
+    let (traces, mib) = (sampler.traces_max, bytes >> 20);
+    let message = format!("{} is {traces}, more than \"memory_mib: {mib}\" holds", section.named("num_traces"));
+    let wanted_mib = wanted.div_ceil(1 << 20);
+    let help = format!("raise \"memory_mib\" to {wanted_mib} at the least, or lower \"num_traces\"");
     let detail = format!(
-        "that is room for {} traces of 1 KiB; when it is used up the oldest are decided early",
-        bytes / TRACE_BYTES_TYPICAL
+        "{traces} traces of 1 KiB and {ids} remembered decisions take {wanted_mib} MiB; past {mib} the oldest traces are decided early"
     );
     section.context.push(Problem::new(Code::OutOfReach, place, message, help).detail(detail));
 }
@@ -147,7 +148,7 @@ struct Policies<'n> {
 impl Policies<'_> {
     /// One stage for each run of policies without a component, one for each policy with one.
     fn read(&self, section: &mut Section<'_>) -> Vec<Stage> {
-        if section.required("policies", POLICIES_HELP).is_none() {
+        if section.is_broken() || section.required("policies", POLICIES_HELP).is_none() {
             return Vec::new();
         }
         let policies = section.list("policies").unwrap_or_default();
@@ -229,7 +230,8 @@ impl Policies<'_> {
         policy.forbid("type", "remove it: a policy with a component is what the component is");
         let place = policy.place;
         policy.finish();
-        let name = format!("{}:{}", self.sampler, name.unwrap_or_default());
+        // Without a name there is an error; that others have none either is no second one.
+        let name = name.map_or_else(|| format!("{}:{index}", self.sampler), |name| format!("{}:{name}", self.sampler));
         Stage { name, component, config, keys: Vec::new(), limits, on_fault: None, place, config_place }
     }
 }
@@ -285,3 +287,6 @@ fn report_nested(section: &Section<'_>, node: &Node) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

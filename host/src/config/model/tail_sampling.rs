@@ -25,9 +25,9 @@ pub struct TailSampling {
     pub drop_larger_than_bytes: Option<u64>,
     /// `span_limit`: a trace of so many spans is decided at once; None (0 in the file) = no limit.
     pub span_limit: Option<u32>,
-    /// `decision_cache.sampled_cache_size`; None (0 in the file) = ten times `traces_max`.
+    /// `decision_cache.sampled_cache_size`; None (0 in the file) = as [`Self::remembered`] says.
     pub kept_ids_max: Option<usize>,
-    /// `decision_cache.non_sampled_cache_size`; None (0 in the file) = ten times `traces_max`.
+    /// `decision_cache.non_sampled_cache_size`; None (0 in the file) = as [`Self::remembered`] says.
     pub dropped_ids_max: Option<usize>,
     /// `sample_on_first_match`: the first unit that keeps a trace decides, unless one drops it.
     pub first_match: bool,
@@ -44,7 +44,16 @@ pub struct TailSampling {
     pub place: Place,
 }
 
+/// The Collector's documentation recommends as many for each of its caches.
+const REMEMBERED_PER_TRACE: usize = 10;
+
 impl TailSampling {
+    /// How many ids of kept and of dropped traces are remembered: ten times `traces_max` each unless the file says how many.
+    pub fn remembered(&self) -> (usize, usize) {
+        let given = |ids: Option<usize>| ids.unwrap_or(self.traces_max.saturating_mul(REMEMBERED_PER_TRACE));
+        (given(self.kept_ids_max), given(self.dropped_ids_max))
+    }
+
     /// Whether another one does the same; where they stand does not count.
     pub fn is_same(&self, other: &Self) -> bool {
         Self { place: other.place, ..self.clone() } == *other

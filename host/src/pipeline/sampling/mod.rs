@@ -5,6 +5,7 @@
 //! through an [`outlet`], since nobody would send it again if a later step could not take it.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -20,7 +21,7 @@ use crate::pipeline::sampling::keeper::Keeper;
 use crate::pipeline::stages::Stages;
 use crate::pipeline::{Part, Pipeline, RETRY_AFTER_FULL, retry};
 use crate::tail::arrivals::{Arrival, Arrivals};
-use crate::tail::explain::Explanation;
+use crate::tail::explain::{Explanation, Why};
 
 mod keeper;
 pub(in crate::pipeline) mod outlet;
@@ -194,6 +195,18 @@ impl Sampler {
             // A keeper contains panics; one that could not has nothing left to finish.
             let _panicked = thread.join();
         }
+    }
+}
+
+/// The tail samplers of pipelines, for questions about traces.
+#[derive(Debug)]
+pub struct Samplers(pub Vec<Arc<Pipeline>>);
+
+impl Why for Samplers {
+    fn explain(&self, id: [u8; 16]) -> Pin<Box<dyn Future<Output = Vec<Explanation>> + Send + '_>> {
+        let asked = self.0.iter().flat_map(|pipeline| pipeline.samplers());
+        let asked = futures_util::future::join_all(asked.map(move |(_, sampler)| sampler.explain(id)));
+        Box::pin(async { asked.await.into_iter().flatten().collect() })
     }
 }
 
