@@ -2,7 +2,7 @@
 
 CARGO_BUILD := .ci/progress cargo build --release --locked
 BUNDLED     := filter attributes redaction
-GUESTS      := $(BUNDLED) misbehaving misbehaving-redactor drop-health-checks
+GUESTS      := $(BUNDLED) misbehaving misbehaving-policy misbehaving-redactor drop-health-checks
 PYTHON      := target/venv/ready
 POLYGLOT    := javascript-filter javascript-policy python-filter python-policy
 FUZZ_SECONDS ?= 20

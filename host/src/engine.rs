@@ -20,7 +20,7 @@ use crate::pipeline::assemble::{AssembleError, Assembly, Shared, assemble};
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::pipeline::worker::Workers;
 use crate::receive::{BindError, Handle, Limits, Server};
-use crate::wasm::{self, Bundled, Compiler, GenerationSpec, Runtime, RuntimeOptions};
+use crate::wasm::{self, Bundled, Compiler, GenerationSpec, Role, Runtime, RuntimeOptions};
 
 /// What the engine needs besides the configuration.
 #[derive(Clone, Debug)]
@@ -198,6 +198,7 @@ pub fn generation_spec(stage: &Stage, number: u64, workers: usize) -> Generation
         stage: stage.name.clone(),
         number,
         component: stage.component.clone(),
+        role: Role::Processor,
         config: stage.config.clone(),
         keys: stage.keys.clone(),
         limits: stage.limits,

@@ -1,5 +1,4 @@
-//! The first call of an instance, before it serves: a made-up batch of each signal that the guest reads, with some text in every kind of
-//! place. What the guest wants of it is tried too, on this batch and no other.
+//! Of a processor: a made-up batch of each signal that it reads, with some text in every kind of place. What the guest wants of it is tried too, on this batch and no other.
 
 use std::ops::Range;
 
@@ -18,14 +17,15 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span::Event, span::Link};
 use prost::Message as _;
 
-use super::error::ProbeError;
-use super::instance::{CallError, GuestInstance};
 use crate::batch::{Batch, Drops, EditError};
 use crate::pipeline::stage::{Effects, Fault, FaultKind};
 use crate::signal::Signal;
+use crate::wasm::bindings::Guest;
+use crate::wasm::error::ProbeError;
+use crate::wasm::instance::{CallError, GuestInstance};
 
 /// Calls the instance once for each signal whose fields it opened, or for all signals if it opened none of any.
-pub(super) fn probe(instance: &mut GuestInstance) -> Result<(), ProbeError> {
+pub(in crate::wasm) fn probe(instance: &mut GuestInstance<Guest>) -> Result<(), ProbeError> {
     let mut signals: Vec<Signal> = instance.opened().fields.iter().filter_map(|field| field.signal()).collect();
     signals.sort_unstable();
     signals.dedup();
@@ -125,10 +125,14 @@ fn logs() -> ResourceLogs {
 }
 
 fn resource() -> Resource {
-    Resource { attributes: attributes("service.name", "probe"), ..Resource::default() }
+    resource_of("probe")
 }
 
-fn scope() -> InstrumentationScope {
+pub(super) fn resource_of(service: &str) -> Resource {
+    Resource { attributes: attributes("service.name", service), ..Resource::default() }
+}
+
+pub(super) fn scope() -> InstrumentationScope {
     InstrumentationScope {
         name: "probe".to_owned(),
         version: "1.0".to_owned(),
@@ -137,7 +141,7 @@ fn scope() -> InstrumentationScope {
     }
 }
 
-fn attributes(key: &str, value: &str) -> Vec<KeyValue> {
+pub(super) fn attributes(key: &str, value: &str) -> Vec<KeyValue> {
     let value = AnyValue { value: Some(Value::StringValue(value.to_owned())) };
     vec![KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() }]
 }
