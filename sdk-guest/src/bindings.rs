@@ -1,8 +1,8 @@
 //! The host's side of the API as generated from the contract. Not part of the API of this crate: use [`export!`](crate::export) and
 //! [`export_policy!`](crate::export_policy).
 //!
-//! There are two worlds, as a component is either a processor or a policy. A component has the world whose macro it calls; of the
-//! other, only imports are there, and those that are not called are left out when it is made a component.
+//! The world of a component is made of two of those below: the first, and that of processors or that of policies. Of the one that is not
+//! the component's only imports are there, and imports that are not called are left out when it is made a component.
 
 #![allow(warnings, clippy::all, unsafe_code, reason = "generated")]
 
@@ -11,12 +11,17 @@ wit_bindgen::generate!({
     inline: "
         package sluicebox:sdk;
 
-        /// All that a processor can be; what it does not call is left out when it is made a component.
+        /// All that a component can call, besides what only policies can.
         world every-role {
-            include sluicebox:telemetry/filter@0.1.0;
-            include sluicebox:telemetry/enricher@0.1.0;
-            include sluicebox:telemetry/redactor@0.1.0;
+            import sluicebox:telemetry/fields@0.1.0;
+            import sluicebox:telemetry/batches@0.1.0;
+            import sluicebox:telemetry/dropping@0.1.0;
+            import sluicebox:telemetry/contents@0.1.0;
+            import sluicebox:telemetry/adding@0.1.0;
+            import sluicebox:telemetry/editing@0.1.0;
+            import sluicebox:telemetry/host-hash@0.1.0;
             import sluicebox:telemetry/host-state@0.1.0;
+            export sluicebox:telemetry/plugin@0.1.0;
         }
     ",
     world: "sluicebox:sdk/every-role",
@@ -26,19 +31,47 @@ wit_bindgen::generate!({
     default_bindings_module: "sluicebox_guest::bindings",
 });
 
-/// The world of policies. What both worlds have is generated once, above.
-pub mod policies {
+/// What processors have besides.
+pub mod processors {
     wit_bindgen::generate!({
         path: "../wit",
-        world: "sluicebox:telemetry/sampler",
+        inline: "
+            package sluicebox:sdk-processors;
+            world processors {
+                export sluicebox:telemetry/processor@0.1.0;
+            }
+        ",
+        world: "sluicebox:sdk-processors/processors",
         with: {
             "sluicebox:telemetry/fields@0.1.0": crate::bindings::sluicebox::telemetry::fields,
             "sluicebox:telemetry/batches@0.1.0": crate::bindings::sluicebox::telemetry::batches,
-            "sluicebox:telemetry/host-state@0.1.0": crate::bindings::sluicebox::telemetry::host_state,
         },
         generate_all,
         pub_export_macro: true,
-        export_macro_name: "__export_policy_component",
+        export_macro_name: "__export_processor",
+        default_bindings_module: "sluicebox_guest::bindings::processors",
+    });
+}
+
+/// What policies have besides.
+pub mod policies {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "
+            package sluicebox:sdk-policies;
+            world policies {
+                import sluicebox:telemetry/traces@0.1.0;
+                export sluicebox:telemetry/policy@0.1.0;
+            }
+        ",
+        world: "sluicebox:sdk-policies/policies",
+        with: {
+            "sluicebox:telemetry/fields@0.1.0": crate::bindings::sluicebox::telemetry::fields,
+            "sluicebox:telemetry/batches@0.1.0": crate::bindings::sluicebox::telemetry::batches,
+        },
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "__export_policy",
         default_bindings_module: "sluicebox_guest::bindings::policies",
     });
 }

@@ -6,7 +6,8 @@
 macro_rules! export {
     ($processor:ty) => {
         const _: () = {
-            use $crate::bindings::exports::sluicebox::telemetry::{plugin, processor};
+            use $crate::bindings::exports::sluicebox::telemetry::plugin;
+            use $crate::bindings::processors::exports::sluicebox::telemetry::processor;
 
             ::std::thread_local! {
                 static INSTANCE: ::std::cell::RefCell<Option<$processor>> = const { ::std::cell::RefCell::new(None) };
@@ -31,7 +32,8 @@ macro_rules! export {
                 }
             }
 
-    $crate::bindings::__export_component!(Component with_types_in $crate::bindings);
+            $crate::bindings::__export_component!(Component with_types_in $crate::bindings);
+            $crate::bindings::processors::__export_processor!(Component with_types_in $crate::bindings::processors);
         };
     };
 }
@@ -51,7 +53,8 @@ macro_rules! export {
 macro_rules! export_policy {
     ($policy:ty) => {
         const _: () = {
-            use $crate::bindings::policies::exports::sluicebox::telemetry::{plugin, policy};
+            use $crate::bindings::exports::sluicebox::telemetry::plugin;
+            use $crate::bindings::policies::exports::sluicebox::telemetry::policy;
 
             ::std::thread_local! {
                 static INSTANCE: ::std::cell::RefCell<Option<$policy>> = const { ::std::cell::RefCell::new(None) };
@@ -84,9 +87,8 @@ macro_rules! export_policy {
                 }
             }
 
-            $crate::bindings::policies::__export_policy_component!(
-                Component with_types_in $crate::bindings::policies
-            );
+            $crate::bindings::__export_component!(Component with_types_in $crate::bindings);
+            $crate::bindings::policies::__export_policy!(Component with_types_in $crate::bindings::policies);
         };
     };
 }
