@@ -1,0 +1,109 @@
+//! What conditions read of a batch, and what they say of it.
+
+use sluicebox_guest::{Batch, Field, Level, Rows, Tuple, Value, Values};
+
+use super::eval::{EvalError, eval};
+use super::parser::Condition;
+use super::path::Path;
+use super::{Expr, SyntaxError};
+
+/// A tuple of fields, opened. Conditions that read the same can share it.
+#[derive(Debug)]
+pub struct Source {
+    paths: Vec<Path>,
+    level: Level,
+    field: Field,
+}
+
+/// What a condition says of the different tuples of a batch.
+#[derive(Debug)]
+pub struct Judged {
+    /// Entries that it is true of.
+    pub matched: Bitmap,
+    /// Entries that it cannot be answered for.
+    pub failed: Bitmap,
+    /// Why it cannot, where there is such an entry.
+    pub error: Option<EvalError>,
+}
+
+impl Source {
+    /// Opens the fields that a condition reads; None if it reads nothing. Only while configuring.
+    pub fn open(condition: &Condition) -> Result<Option<Source>, SyntaxError> {
+        let paths = &condition.paths;
+        let Some(level) = paths.iter().map(|path| path.level).max() else { return Ok(None) };
+        let texts: Vec<&str> = paths.iter().map(|path| path.text.as_str()).collect();
+        let field = Field::open(&texts).map_err(|why| SyntaxError::new(place_of(&why, condition), why))?;
+        Ok(Some(Source { paths: paths.clone(), level, field }))
+    }
+
+    /// Whether it is what the condition reads.
+    pub fn is_of(&self, condition: &Condition) -> bool {
+        self.paths == condition.paths
+    }
+
+    /// The lowest level that its paths name: that of its rows.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The different tuples of a batch.
+    pub fn values(&self, batch: &Batch) -> Values {
+        batch.values(&self.field)
+    }
+
+    /// Evaluates a condition once for each of [`Source::values`].
+    pub fn judge(&self, expr: &Expr, values: &Values) -> Judged {
+        let mut judged = Judged { matched: Bitmap::new(values.len()), failed: Bitmap::new(values.len()), error: None };
+        for (entry, tuple) in values.tuples().enumerate() {
+            match eval(expr, &|position| self.read(tuple, position)) {
+                Ok(true) => judged.matched.set(entry),
+                Ok(false) => {}
+                Err(why) => {
+                    judged.failed.set(entry);
+                    judged.error = judged.error.or(Some(why));
+                }
+            }
+        }
+        judged
+    }
+
+    /// The rows, of [`Source::level`], that have these entries; None where no entry is set, which costs no call.
+    pub fn rows(&self, batch: &Batch, entries: &Bitmap) -> Option<Rows> {
+        entries.any.then(|| batch.where_entries(&self.field, &entries.bytes))
+    }
+
+    /// An id of zeros is none.
+    fn read<'a>(&self, tuple: Tuple<'a>, position: usize) -> Value<'a> {
+        match tuple.get(position) {
+            Value::Bytes(id) if self.paths[position].is_id() && id.iter().all(|byte| *byte == 0) => Value::Bytes(&[]),
+            value => value,
+        }
+    }
+}
+
+/// A set of entries of [`Values`].
+#[derive(Clone, Debug)]
+pub struct Bitmap {
+    bytes: Vec<u8>,
+    any: bool,
+}
+
+impl Bitmap {
+    /// An empty one.
+    pub fn new(len: usize) -> Bitmap {
+        Bitmap { bytes: vec![0; len.div_ceil(8)], any: false }
+    }
+
+    /// Adds an entry, which is below its length.
+    pub fn set(&mut self, index: usize) {
+        self.bytes[index / 8] |= 1 << (index % 8);
+        self.any = true;
+    }
+}
+
+/// Where the path stands that an error of the host names; the first, if it names none.
+fn place_of(error: &str, condition: &Condition) -> usize {
+    let named = |path: &Path| error.contains(&path.text) || error.contains(&format!("{:?}", path.text));
+    let position = condition.paths.iter().position(named).unwrap_or(0);
+    condition.places.get(position).copied().unwrap_or(0)
+}
