@@ -159,7 +159,7 @@ impl Parsed {
 
     fn open(self, level: Level, sources: &mut Vec<Source>) -> Result<Condition, String> {
         let Parsed { configured, condition } = self;
-        let source = match sources.iter().position(|source| source.is_of(&condition)) {
+        let source = match sources.iter().position(|source| source.is_of(&condition.paths)) {
             Some(shared) => Some(shared),
             None => Source::open(&condition).map_err(|error| configured.error(&error))?.map(|source| {
                 sources.push(source);

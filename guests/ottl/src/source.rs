@@ -1,6 +1,6 @@
 //! What conditions read of a batch, and what they say of it.
 
-use sluicebox_guest::{Batch, Field, Level, Rows, Tuple, Value, Values};
+use sluicebox_guest::{Batch, Field, Level, RowValues, Rows, Tuple, Value, Values};
 
 use super::eval::{EvalError, eval};
 use super::parser::Condition;
@@ -27,18 +27,25 @@ pub struct Judged {
 }
 
 impl Source {
-    /// Opens the fields that a condition reads; None if it reads nothing. Only while configuring.
-    pub fn open(condition: &Condition) -> Result<Option<Source>, SyntaxError> {
-        let paths = &condition.paths;
-        let Some(level) = paths.iter().map(|path| path.level).max() else { return Ok(None) };
+    /// Opens fields, to be read together. The error names the path. Only while configuring.
+    pub fn of(paths: &[Path]) -> Result<Source, String> {
         let texts: Vec<&str> = paths.iter().map(|path| path.text.as_str()).collect();
-        let field = Field::open(&texts).map_err(|why| SyntaxError::new(place_of(&why, condition), why))?;
-        Ok(Some(Source { paths: paths.clone(), level, field }))
+        let field = Field::open(&texts)?;
+        let level = paths.iter().map(|path| path.level).max().unwrap_or(Level::Resource);
+        Ok(Source { paths: paths.to_vec(), level, field })
     }
 
-    /// Whether it is what the condition reads.
-    pub fn is_of(&self, condition: &Condition) -> bool {
-        self.paths == condition.paths
+    /// Opens the fields that a condition reads; None if it reads nothing. Only while configuring.
+    pub fn open(condition: &Condition) -> Result<Option<Source>, SyntaxError> {
+        if condition.paths.is_empty() {
+            return Ok(None);
+        }
+        Source::of(&condition.paths).map(Some).map_err(|why| SyntaxError::new(place_of(&why, condition), why))
+    }
+
+    /// Whether these are what it reads.
+    pub fn is_of(&self, paths: &[Path]) -> bool {
+        self.paths == paths
     }
 
     /// The lowest level that its paths name: that of its rows.
@@ -49,6 +56,22 @@ impl Source {
     /// The different tuples of a batch.
     pub fn values(&self, batch: &Batch) -> Values {
         batch.values(&self.field)
+    }
+
+    /// The entries of [`Source::values`] whose first value is judged true.
+    pub fn select(&self, values: &Values, mut judge: impl FnMut(Value<'_>) -> bool) -> Bitmap {
+        let mut selected = Bitmap::new(values.len());
+        for (entry, tuple) in values.tuples().enumerate() {
+            if judge(self.read(tuple, 0)) {
+                selected.set(entry);
+            }
+        }
+        selected
+    }
+
+    /// Each row of [`Source::level`] with its tuple. Slower than judging tuples.
+    pub fn row_values(&self, batch: &Batch) -> RowValues {
+        batch.rows(&self.field)
     }
 
     /// Evaluates a condition once for each of [`Source::values`].

@@ -8,8 +8,8 @@ mod reader;
 use serde_json::Value;
 
 pub use adaptive::{Adaptive, Goal, Key, KeyOf, LatencyPercentile, Rare};
-pub use nested::{Allocation, Composite};
-pub use plain::{Attribute, Conditions, Limit, Matcher, ParentBased, Status, Unsampled};
+pub use nested::Composite;
+pub use plain::{Attribute, Condition, Conditions, Limit, Matcher, ParentBased, Status, Unsampled};
 
 use reader::{Block, Errors, unknown};
 
@@ -195,8 +195,8 @@ fn kind_of(place: &str, policy: &Value, errors: &mut Errors) -> Option<(&'static
                 [] => {
                     let keys: Vec<&str> =
                         policy.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
-                    let unknowns = keys.into_iter().filter(|key| *key != "name" && *key != "type");
-                    match unknowns.last() {
+                    let mut unknowns = keys.into_iter().filter(|key| *key != "name" && *key != "type");
+                    match unknowns.next_back() {
                         Some(key) => errors.add(&format!("{place}.{key}"), unknown("type of policy", key, &names)),
                         None => errors.add(place, format!("needs a `type` or a block; there are {}", names.join(", "))),
                     }

@@ -6,16 +6,10 @@ use super::{Block, Kind, Names, Policy, Reader, policies};
 /// Policies that are asked one after the other and share a rate.
 #[derive(Debug)]
 pub struct Composite {
-    /// In the order in which they are asked, each with what it may keep.
-    pub policies: Vec<(Policy, Allocation)>,
+    /// In the order in which they are asked, each with what it may keep: spans each second.
+    pub policies: Vec<(Policy, f64)>,
     /// Of all together, where what they may keep adds up to more than this: spans each second.
     pub total_spans_per_second: Option<f64>,
-}
-
-/// What one policy of a [`Composite`] may keep.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Allocation {
-    pub spans_per_second: f64,
 }
 
 pub const AND: Reader =
@@ -56,7 +50,7 @@ pub const COMPOSITE: Reader = Reader {
         // Those that the order does not name come after the others, as they are listed.
         listed.sort_by_key(|policy| order.iter().position(|name| *name == policy.name).unwrap_or(usize::MAX));
         let allocations = allocations(total, &listed, &percents);
-        let sum: f64 = allocations.iter().map(|allocation| allocation.spans_per_second).sum();
+        let sum: f64 = allocations.iter().sum();
         let total_spans_per_second = (sum > total * (1.0 + 1e-9)).then_some(total);
         let policies = listed.into_iter().zip(allocations).collect();
         Some(Kind::Composite(Composite { policies, total_spans_per_second }))
@@ -106,7 +100,7 @@ fn percents(block: &mut Block<'_>, names: &[&str]) -> Vec<(String, i64)> {
 
 /// As the Collector: a percentage of the total, or an equal share of it where that is 0. Those that have no entry share equally what
 /// the others leave.
-fn allocations(total: f64, policies: &[Policy], percents: &[(String, i64)]) -> Vec<Allocation> {
+fn allocations(total: f64, policies: &[Policy], percents: &[(String, i64)]) -> Vec<f64> {
     let share = |policy: &Policy| {
         let (_, percent) = percents.iter().find(|(name, _)| *name == policy.name)?;
         Some(if *percent > 0 { total * *percent as f64 / 100.0 } else { total / policies.len() as f64 })
@@ -115,5 +109,5 @@ fn allocations(total: f64, policies: &[Policy], percents: &[(String, i64)]) -> V
     let given: f64 = shares.iter().flatten().sum();
     let others = shares.iter().filter(|share| share.is_none()).count();
     let rest = (total - given).max(0.0) / others.max(1) as f64;
-    shares.into_iter().map(|share| Allocation { spans_per_second: share.unwrap_or(rest) }).collect()
+    shares.into_iter().map(|share| share.unwrap_or(rest)).collect()
 }

@@ -46,10 +46,20 @@ pub struct Limit {
 /// Conditions, any of which keeps a trace.
 #[derive(Debug)]
 pub struct Conditions {
-    /// Each with its place and its text, for messages.
-    pub conditions: Vec<(String, String, ottl::Condition)>,
+    pub conditions: Vec<Condition>,
     /// A trace is not kept in which a condition cannot be answered; otherwise that is the same as false.
     pub propagate: bool,
+}
+
+/// A condition of spans or of events.
+#[derive(Debug)]
+pub struct Condition {
+    /// Where it stands, for messages.
+    pub place: String,
+    /// As written, for messages.
+    pub text: String,
+    pub level: Level,
+    pub condition: ottl::Condition,
 }
 
 /// What comes of the decision that a trace came with.
@@ -211,7 +221,10 @@ pub const OTTL_CONDITION: Reader = Reader {
         for (key, level) in [("span", Level::Span), ("spanevent", Level::SpanEvent)] {
             for (place, text) in block.texts(key) {
                 match ottl::parser::parse(&text, Scope::Relative(level)) {
-                    Ok(condition) => conditions.push((format!("{}.{place}", block.place), text, condition)),
+                    Ok(condition) => {
+                        let place = format!("{}.{place}", block.place);
+                        conditions.push(Condition { place, text, level, condition });
+                    }
                     Err(error) => block.fail(&place, error.render(&text)),
                 }
             }
