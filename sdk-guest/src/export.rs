@@ -32,8 +32,8 @@ macro_rules! export {
                 }
             }
 
-            $crate::bindings::__export_component!(Component with_types_in $crate::bindings);
-            $crate::bindings::processors::__export_processor!(Component with_types_in $crate::bindings::processors);
+    $crate::bindings::__export_component!(Component with_types_in $crate::bindings);
+    $crate::bindings::processors::__export_processor!(Component with_types_in $crate::bindings::processors);
         };
     };
 }
@@ -87,8 +87,8 @@ macro_rules! export_policy {
                 }
             }
 
-            $crate::bindings::__export_component!(Component with_types_in $crate::bindings);
-            $crate::bindings::policies::__export_policy!(Component with_types_in $crate::bindings::policies);
+    $crate::bindings::__export_component!(Component with_types_in $crate::bindings);
+    $crate::bindings::policies::__export_policy!(Component with_types_in $crate::bindings::policies);
         };
     };
 }

@@ -28,7 +28,7 @@ impl TraceSet {
 
     pub(crate) fn of_bitmap(mut bytes: Vec<u8>, len: usize) -> TraceSet {
         bytes.resize(len.div_ceil(8), 0);
-        if let Some(last) = bytes.last_mut().filter(|_| len % 8 != 0) {
+        if let Some(last) = bytes.last_mut().filter(|_| !len.is_multiple_of(8)) {
             *last &= (1 << (len % 8)) - 1;
         }
         TraceSet { bytes, len }
@@ -146,7 +146,7 @@ mod tests {
             assert_eq!(!TraceSet::empty(len), TraceSet::all(len));
             assert_eq!((!&odd).count(), len - odd.count());
             assert_eq!(TraceSet::all(len).count(), len);
-            assert_eq!((&thirds & &!thirds.clone()).is_empty(), true);
+            assert!((&thirds & &!thirds.clone()).is_empty());
             assert!(!TraceSet::all(len).contains(len));
         }
     }

@@ -97,7 +97,7 @@ impl TestBatch {
     }
 
     /// Sets a field of the last row by its name in paths, such as `kind` or `status.code`. Some can be set and seen in
-    /// [`Batch::contents`] that no path names: `schema_url` and `entity` of resources, `schema_url` of scopes, and
+    /// [`Batch::contents`](crate::Batch::contents) that no path names: `schema_url` and `entity` of resources, `schema_url` of scopes, and
     /// `exemplar.attributes["key"]`, `exemplar.trace_id` and `exemplar.span_id` of data points.
     ///
     /// # Panics

@@ -33,7 +33,7 @@ impl Outcome {
         self.drops.is_empty() && self.edits.is_empty()
     }
 
-    /// What a field of a row holds after the call, by its name in paths (see [`TestBatch::set`]), such as `attributes["http"]["route"]`.
+    /// What a field of a row holds after the call, by its name in paths (see [`TestBatch::set`](super::TestBatch::set)), such as `attributes["http"]["route"]`.
     ///
     /// # Panics
     /// If the level has no such field, or there is no such row.

@@ -5,13 +5,14 @@ mod nested;
 mod plain;
 mod reader;
 
+use config_reader::unknown;
 use serde_json::Value;
 
 pub use adaptive::{Adaptive, Goal, Key, KeyOf, LatencyPercentile, Rare};
 pub use nested::Composite;
 pub use plain::{Attribute, Condition, Conditions, Limit, Matcher, ParentBased, Status, Unsampled};
 
-use reader::{Block, Errors, unknown};
+use reader::{Block, Errors};
 
 /// At most this many rules can be opened; each policy of the list is one.
 const POLICIES_MAX: usize = 64;

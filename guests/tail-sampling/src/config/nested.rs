@@ -1,6 +1,7 @@
 //! The blocks of policies that are made of others.
 
-use super::reader::unknown;
+use config_reader::unknown;
+
 use super::{Block, Kind, Names, Policy, Reader, policies};
 
 /// Policies that are asked one after the other and share a rate.

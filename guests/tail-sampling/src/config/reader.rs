@@ -2,10 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use config_reader::unknown;
 use serde_json::{Map, Value};
-
-/// How alike a name has to be for it to be meant.
-const LIKENESS_MIN: f64 = 0.75;
 
 /// What is wrong, in the order in which it was found.
 #[derive(Debug, Default)]
@@ -148,17 +146,6 @@ impl<'a> Block<'a> {
                 None
             }
         }
-    }
-}
-
-/// What to say of a name that there is not: the nearest one, or else all.
-pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
-    let likeness = |known: &str| strsim::jaro_winkler(known, name);
-    let nearest = known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
-    match nearest.filter(|nearest| likeness(nearest) >= LIKENESS_MIN) {
-        Some(nearest) => format!("unknown {what}; did you mean `{nearest}`?"),
-        None if known.is_empty() => format!("unknown {what}; there are none here"),
-        None => format!("unknown {what}; there are {}", known.join(", ")),
     }
 }
 

@@ -79,12 +79,19 @@ mod tests {
 
     #[test]
     fn bounds_are_parts_of_all_hashes() {
-        // Powers of two are exact; the others were computed with 400 binary digits and rounded by hand.
-        assert_eq!(bound(0.5), u64::MAX / 2);
-        assert_eq!(bound(0.25), u64::MAX / 4);
-        assert_eq!(bound(0.0), 0);
-        assert_eq!(bound(f64::MIN_POSITIVE), 0);
-        assert_eq!(bound(0.1), 1_844_674_407_370_955_264);
-        assert_eq!(bound(0.02), 368_934_881_474_191_040);
+        // Computed with fractions of whole numbers, rounded to 64 binary digits, ties to even, and then down.
+        let cases = [
+            (0.0, 0),
+            (1e-300, 0),
+            (0.1, 18_446_744_073_709_551),
+            (2.0, 368_934_881_474_191_039),
+            (10.0, 1_844_674_407_370_955_263),
+            (33.3, 6_142_765_776_545_279_999),
+            (50.0, u64::MAX / 2),
+            (99.9, 18_428_297_329_635_844_095),
+        ];
+        for (percentage, expected) in cases {
+            assert_eq!(bound(percentage / 100.0), expected, "{percentage} %");
+        }
     }
 }

@@ -1,16 +1,21 @@
 //! Reads values of a configuration and keeps what is wrong with them, each with its place.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value};
 
 /// How alike a name has to be for it to be meant.
 const LIKENESS_MIN: f64 = 0.75;
 
+/// What was wrong so far.
 #[derive(Debug, Default)]
 pub struct Reader {
+    /// Each begins with its place.
     pub errors: Vec<String>,
 }
 
 impl Reader {
+    /// Notes what is wrong with the value of a key.
     pub fn fail(&mut self, key: &str, message: impl AsRef<str>) {
         self.errors.push(format!("{key}: {}", message.as_ref()));
     }
@@ -22,6 +27,25 @@ impl Reader {
         }
     }
 
+    /// What was read, if nothing was wrong.
+    pub fn finish<T>(self, read: T) -> Result<T, Vec<String>> {
+        if self.errors.is_empty() { Ok(read) } else { Err(self.errors) }
+    }
+
+    /// The map that a configuration is, with all of its keys known.
+    pub fn root(&mut self, text: &str, keys: &[&str]) -> Map<String, Value> {
+        match serde_json::from_str(text) {
+            Ok(Value::Object(config)) => {
+                config.keys().for_each(|key| self.known("", key, keys));
+                return config;
+            }
+            Ok(_) => self.errors.push("the configuration is not a map".to_owned()),
+            Err(error) => self.errors.push(format!("not JSON: {error}")),
+        }
+        Map::new()
+    }
+
+    /// True or false.
     pub fn bool(&mut self, key: &str, value: Option<&Value>, default: bool) -> bool {
         match value {
             None | Some(Value::Null) => default,
@@ -33,6 +57,50 @@ impl Reader {
         }
     }
 
+    /// A number; what it has to be is for who asks.
+    pub fn number(&mut self, key: &str, value: Option<&Value>) -> Option<f64> {
+        match value {
+            None | Some(Value::Null) => None,
+            Some(Value::Number(number)) => number.as_f64(),
+            Some(_) => {
+                self.fail(key, "expected a number");
+                None
+            }
+        }
+    }
+
+    /// A whole number within bounds.
+    pub fn integer(&mut self, key: &str, value: Option<&Value>, bounds: RangeInclusive<u64>) -> Option<u64> {
+        match value {
+            None | Some(Value::Null) => None,
+            Some(value) => {
+                let found = value.as_u64().filter(|number| bounds.contains(number));
+                if found.is_none() {
+                    self.fail(key, format!("expected a whole number from {} to {}", bounds.start(), bounds.end()));
+                }
+                found
+            }
+        }
+    }
+
+    /// One of these names; `what` says of what.
+    pub fn choice<T: Copy>(
+        &mut self,
+        key: &str,
+        value: Option<&Value>,
+        what: &str,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let text = self.text(key, value)?;
+        let found = choices.iter().find(|(name, _)| *name == text);
+        if found.is_none() {
+            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            self.fail(key, unknown(what, &text, &names));
+        }
+        found.map(|(_, choice)| *choice)
+    }
+
+    /// A text.
     pub fn text(&mut self, key: &str, value: Option<&Value>) -> Option<String> {
         match value {
             None | Some(Value::Null) => None,
@@ -65,6 +133,7 @@ impl Reader {
         texts
     }
 
+    /// A map.
     pub fn map<'v>(&mut self, key: &str, value: Option<&'v Value>) -> Option<&'v Map<String, Value>> {
         match value {
             None | Some(Value::Null) => None,
