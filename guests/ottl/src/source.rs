@@ -124,9 +124,10 @@ impl Bitmap {
     }
 }
 
-/// Where the path stands that an error of the host names; the first, if it names none.
+/// Where the path stands that an error of the host names, which is before it names others that there are; the first, if it names none.
 fn place_of(error: &str, condition: &Condition) -> usize {
-    let named = |path: &Path| error.contains(&path.text) || error.contains(&format!("{:?}", path.text));
-    let position = condition.paths.iter().position(named).unwrap_or(0);
-    condition.places.get(position).copied().unwrap_or(0)
+    let named = |path: &Path| error.find(&path.text).or_else(|| error.find(&format!("{:?}", path.text)));
+    let named = condition.paths.iter().zip(&condition.places).filter_map(|(path, place)| Some((named(path)?, *place)));
+    let first = named.min_by_key(|(at, _)| *at).map(|(_, place)| place);
+    first.or_else(|| condition.places.first().copied()).unwrap_or(0)
 }

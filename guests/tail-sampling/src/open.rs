@@ -45,6 +45,8 @@ pub fn open(config: Config) -> Result<(Policies, Vec<Source>), Vec<String>> {
 #[derive(Default)]
 struct Opening {
     sources: Vec<Source>,
+    /// Names of buckets and tallies.
+    states: Vec<String>,
     errors: Vec<String>,
 }
 
@@ -230,11 +232,24 @@ impl Opening {
     }
 
     fn bucket(&mut self, place: &str, name: &str, per_second: f64, burst: f64) -> Option<Bucket> {
+        self.name(place, name)?;
         self.checked(place, Bucket::open(name, per_second, burst))
     }
 
     fn tally(&mut self, place: &str, name: &str, width: u32, half_life: f64, keys_max: u32) -> Option<Tally> {
+        self.name(place, name)?;
         self.checked(place, Tally::open(name, width, half_life, keys_max))
+    }
+
+    /// The names of what the host keeps are all different.
+    fn name(&mut self, place: &str, name: &str) -> Option<()> {
+        if self.states.iter().any(|has| has == name) {
+            let why = "another policy with a state has the same name here; give it its own `name`";
+            self.errors.push(format!("{place}: {why}"));
+            return None;
+        }
+        self.states.push(name.to_owned());
+        Some(())
     }
 
     fn checked<T>(&mut self, place: &str, opened: Result<T, String>) -> Option<T> {

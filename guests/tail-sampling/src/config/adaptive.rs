@@ -74,9 +74,8 @@ pub struct LatencyPercentile {
 pub const ADAPTIVE: Reader = Reader {
     keys: &["goal_throughput", "goal_percentage", "key", "key_of", "half_life", "keys_max"],
     read: |mut block, _| {
-        let spans = block.number("goal_throughput", f64::MIN_POSITIVE..=f64::MAX).map(Goal::SpansPerSecond);
-        let share =
-            block.number("goal_percentage", f64::MIN_POSITIVE..=100.0).map(|percent| Goal::Share(percent / 100.0));
+        let spans = block.positive("goal_throughput", f64::MAX).map(Goal::SpansPerSecond);
+        let share = block.positive("goal_percentage", 100.0).map(|percent| Goal::Share(percent / 100.0));
         if block.has("goal_throughput") == block.has("goal_percentage") {
             let place = block.place.clone();
             block.errors.add(&place, "needs either `goal_throughput` (spans each second) or `goal_percentage`");
@@ -91,10 +90,9 @@ pub const ADAPTIVE: Reader = Reader {
 pub const RARE: Reader = Reader {
     keys: &["keep_per_hour", "burst", "traces_per_second", "key", "key_of"],
     read: |mut block, _| {
-        let positive = f64::MIN_POSITIVE..=f64::MAX;
-        let keep_per_hour = block.number("keep_per_hour", positive.clone()).unwrap_or(60.0);
+        let keep_per_hour = block.positive("keep_per_hour", f64::MAX).unwrap_or(60.0);
         let burst = block.number("burst", 1.0..=f64::MAX).unwrap_or(10.0);
-        let traces_per_second = block.number("traces_per_second", positive).unwrap_or(10.0);
+        let traces_per_second = block.positive("traces_per_second", f64::MAX).unwrap_or(10.0);
         Some(Kind::Rare(Rare { key: key(&mut block)?, keep_per_hour, burst, traces_per_second }))
     },
 };

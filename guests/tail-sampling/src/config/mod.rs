@@ -198,7 +198,10 @@ fn kind_of(place: &str, policy: &Value, errors: &mut Errors) -> Option<(&'static
                         policy.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
                     let mut unknowns = keys.into_iter().filter(|key| *key != "name" && *key != "type");
                     match unknowns.next_back() {
-                        Some(key) => errors.add(&format!("{place}.{key}"), unknown("type of policy", key, &names)),
+                        Some(key) => {
+                            let known: Vec<&str> = ["type"].into_iter().chain(names).collect();
+                            errors.add(&format!("{place}.{key}"), unknown("key", key, &known));
+                        }
                         None => errors.add(place, format!("needs a `type` or a block; there are {}", names.join(", "))),
                     }
                     None

@@ -44,7 +44,8 @@ pub const COMPOSITE: Reader = Reader {
             .filter_map(|value| value.get("name").and_then(|name| name.as_str()))
             .map(str::to_owned)
             .collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+        names.dedup();
         let order = order(&mut block, &names);
         let percents = percents(&mut block, &names);
         let total = total?;

@@ -83,6 +83,17 @@ impl<'a> Block<'a> {
         }
     }
 
+    /// A number above 0.
+    pub fn positive(&mut self, key: &str, most: f64) -> Option<f64> {
+        let value = self.get(key)?;
+        let number = value.as_f64().filter(|number| *number > 0.0 && *number <= most);
+        if number.is_none() {
+            let bound = if most == f64::MAX { String::new() } else { format!(" and at most {most}") };
+            self.fail(key, format!("expected a number above 0{bound}"));
+        }
+        number
+    }
+
     pub fn bool(&mut self, key: &str) -> Option<bool> {
         let value = self.get(key)?;
         if !value.is_boolean() {
