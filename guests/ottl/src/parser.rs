@@ -16,6 +16,7 @@ const SUPPORTED: &str = "there are IsMatch, HasPrefix, HasSuffix, IsString, IsBo
 /// A parsed condition.
 #[derive(Debug)]
 pub struct Condition {
+    /// What is evaluated.
     pub expr: Expr,
     /// The fields it reads, each once; operands refer to them by position.
     pub paths: Vec<Path>,
@@ -28,14 +29,22 @@ pub fn parse(text: &str, scope: Scope) -> Result<Condition, SyntaxError> {
     if text.trim().is_empty() {
         return Err(SyntaxError::new(0, "the condition is empty"));
     }
-    let tokens = tokens(text)?;
-    let mut parser = Parser { text, tokens, next: 0, depth: 0, scope, paths: Vec::new(), places: Vec::new() };
+    let mut parser = Parser::new(text, scope)?;
     let expr = parser.or()?;
     match parser.peek() {
         Token::End => Ok(Condition { expr, paths: parser.paths, places: parser.places }),
         Token::Name(name) if name == "where" => Err(parser.error("a condition has no `where`; write what follows it")),
         _ => Err(parser.unexpected("`and`, `or` or the end")),
     }
+}
+
+/// Parses a path that stands alone.
+pub fn path(text: &str, scope: Scope) -> Result<Path, SyntaxError> {
+    let mut parser = Parser::new(text, scope)?;
+    let Token::Name(first) = parser.peek().clone() else { return Err(parser.unexpected("a path")) };
+    parser.path(&first)?;
+    let path = parser.paths.pop().filter(|_| *parser.peek() == Token::End);
+    path.ok_or_else(|| parser.unexpected("the end"))
 }
 
 struct Parser<'a> {
@@ -49,6 +58,10 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
+    fn new(text: &str, scope: Scope) -> Result<Parser<'_>, SyntaxError> {
+        Ok(Parser { text, tokens: tokens(text)?, next: 0, depth: 0, scope, paths: Vec::new(), places: Vec::new() })
+    }
+
     fn or(&mut self) -> Result<Expr, SyntaxError> {
         let mut terms = vec![self.and()?];
         while self.take_name("or") {

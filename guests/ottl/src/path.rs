@@ -5,6 +5,7 @@ use sluicebox_guest::{Level, Signal};
 /// A path with its context in front, as the host knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
+    /// What its context is.
     pub level: Level,
     /// Such as `span.attributes["http.route"]`.
     pub text: String,
