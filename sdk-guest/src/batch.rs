@@ -114,16 +114,6 @@ impl RowValues {
         self.tuples().map(|tuple| tuple.get(0))
     }
 
-    /// The different values of the field.
-    pub fn values(&self) -> &Values {
-        &self.values
-    }
-
-    /// For each row, in order, which entry of [`RowValues::values`] it has.
-    pub fn codes(&self) -> &[u32] {
-        &self.codes
-    }
-
     /// One tuple for each row, in order.
     pub fn tuples(&self) -> impl ExactSizeIterator<Item = Tuple<'_>> {
         self.codes.iter().map(|code| self.values.tuple(*code as usize))
