@@ -284,7 +284,7 @@ impl Held {
     fn number(&mut self, scope: u32, request: &Request, headers: &mut Headers) -> Option<u32> {
         let number = self.0.get_mut(scope as usize)?;
         if *number == NONE {
-            let (_, resource, scope) = request.headers(scope);
+            let (resource, scope) = request.headers(scope);
             *number = headers.hold(resource, scope)?;
         }
         Some(*number)
