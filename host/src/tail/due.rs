@@ -91,8 +91,10 @@ impl Shard {
 
     /// Their spans as one OTLP request, grouped by resource and scope; fills `due.traces.trace_of` in the order of its spans.
     pub fn spans_of(&self, due: &mut Due) -> Bytes {
-        let traces = (0..).zip(&due.picks);
-        let mut parts: Vec<_> = traces.flat_map(|(trace, pick)| self.waiting.parts(pick.number, trace, None)).collect();
+        let mut parts = Vec::new();
+        for (trace, pick) in (0..).zip(&due.picks) {
+            self.waiting.parts(pick.number, trace, None, &mut parts);
+        }
         requests::group(&mut parts);
         due.traces.trace_of.clear();
         for part in &parts {

@@ -140,7 +140,7 @@ impl Shard {
 
     /// Drops a trace at once; how many spans of it waited.
     fn drop_too_large(&mut self, now: Now, number: Option<u32>, run: &Run) -> u64 {
-        let gone = number.and_then(|number| self.waiting.remove(number));
+        let gone = number.and_then(|number| self.waiting.remove(&[number]).pop().flatten());
         let waited = gone.as_ref().map_or(0, |trace| u64::from(trace.facts.spans));
         self.remember_dropped(Dropped::new(run.id, Trigger::Limit, now.unix_nano));
         self.history.push(Past {
