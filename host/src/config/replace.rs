@@ -40,12 +40,11 @@ mod tests {
     use crate::config::{System, load_text};
 
     fn stage(block: &str) -> Stage {
-        let text = format!(
-            "receivers: {{otlp: {{protocols: {{grpc: }}}}}}\nprocessors: {{x}}\nexporters: {{debug: }}\n\
-             service: {{pipelines: {{traces: {{receivers: [otlp], processors: [y], exporters: [debug]}}}}}}\n"
-        );
         let name = block.split(':').next().expect("a name");
-        let text = text.replace("{x}", &format!("{{{block}}}")).replace("[y]", &format!("[{name}]"));
+        let text = format!(
+            "receivers: {{otlp: {{protocols: {{grpc: }}}}}}\nprocessors: {{{block}}}\nexporters: {{debug: }}\n\
+             service: {{pipelines: {{traces: {{receivers: [otlp], processors: [{name}], exporters: [debug]}}}}}}\n"
+        );
         let loaded = load_text("test.yaml".into(), text, Path::new(""), &System);
         loaded.unwrap_or_else(|report| panic!("{report}")).config.stages.remove(0)
     }
