@@ -37,7 +37,7 @@ struct Sampler;
 impl Why for Sampler {
     fn explain(&self, id: [u8; 16]) -> Pin<Box<dyn Future<Output = Vec<Explanation>> + Send + '_>> {
         let known = match u128::from_be_bytes(id) {
-            id if format!("{id:032x}") == KEPT => vec![kept(), dropped()],
+            id if format!("{id:032x}") == KEPT => vec![kept(), dropped(), by_nobody()],
             1 => vec![waiting()],
             2 => vec![Explanation { policy: Some("a\u{1b}[31m\nb".into()), probability: Some(1e-9), ..dropped() }],
             _ => Vec::new(),
@@ -48,7 +48,7 @@ impl Why for Sampler {
 
 fn kept() -> Explanation {
     Explanation {
-        policy: Some("errors".into()),
+        policy: Some("one-in-ten".into()),
         generation: Some(3),
         trigger: Some("decision_wait"),
         // 10 % as a threshold of 56 bits.
@@ -66,6 +66,12 @@ fn kept() -> Explanation {
 fn dropped() -> Explanation {
     Explanation { arrived_unix_nano: None, spans: None, due_unix_nano: None, ..waiting() }
         .in_state("tail_sampling/two-percent", TraceState::Dropped)
+}
+
+/// It waited, and no policy kept it.
+fn by_nobody() -> Explanation {
+    Explanation { generation: None, policy: None, probability: None, late_spans: Some(0), ..kept() }
+        .in_state("tail_sampling/errors", TraceState::Dropped)
 }
 
 fn waiting() -> Explanation {
@@ -100,7 +106,7 @@ async fn admin_api() -> SocketAddr {
                 service: {pipelines: {traces: {receivers: [otlp], exporters: [debug]}}}\n";
     let config = load_text("test.yaml".into(), text.into(), Path::new(""), &System).expect("is valid").config;
     let build = Arc::new(|_: &_, _| Err(BuildError::Abandoned("there is nothing to build".into())));
-    let control = Control::new(build, config, Stages::new(Vec::new().into()), Arc::new(Metrics::new()));
+    let control = Control::new(build, config, Stages::new(Vec::new()), Arc::new(Metrics::new()));
     let bounds = TailBounds {
         pipeline: "traces".into(),
         sampler: "tail_sampling/lab".into(),

@@ -108,7 +108,8 @@ impl Known {
         let policy = match (&self.policy, self.generation) {
             (Some(policy), Some(generation)) => Some(format!("{}, generation {generation}", printable(policy))),
             (Some(policy), None) => Some(printable(policy)),
-            (None, _) => (!self.is_waiting()).then(|| "none: no policy said anything".to_owned()),
+            // Of old decisions nothing but the outcome is remembered.
+            (None, _) => self.trigger.as_ref().map(|_| "none: no policy said anything".to_owned()),
         };
         let time = |nanos: Option<u64>| nanos.map(|nanos| self.time(nanos));
         [

@@ -87,7 +87,7 @@ service:
         let limit = Limit { bytes: 750 << 20, reason: Reason::Configured };
         let bounds = bounds(&config, &limit, 4);
         let shown: Vec<_> = bounds.iter().map(|one| format!("{} {}: {one}", one.sampler, one.pipeline)).collect();
-        let share = "decides after 30s; holds up to 50000 traces and 99 MiB in 4 shards, past which the oldest are decided early";
+        let share = "decides after 30s; holds up to 50000 traces and 100 MiB in 4 shards, past which the oldest are decided early";
         let own =
             "decides after 500ms; holds up to 7 traces and 3 MiB in 1 shard, past which the oldest are decided early";
         let expected = [

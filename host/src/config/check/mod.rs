@@ -14,7 +14,7 @@ pub(super) mod processors;
 mod receivers;
 mod section;
 mod service;
-mod tail_sampling;
+pub(super) mod tail_sampling;
 mod values;
 
 use std::collections::HashMap;

@@ -8,7 +8,7 @@ use super::keys::keys;
 use super::section::Section;
 use super::tail_sampling::tail_sampling;
 use crate::config::code::Code;
-use crate::config::model::{Component, MemoryLimit, Merge, OnFault, Stage, StageLimits, TailSampling};
+use crate::config::model::{Component, MemoryLimit, Merge, OnFault, Stage, StageLimits, StageRole, TailSampling};
 use crate::config::report::Problem;
 use crate::config::tree::{Entry, Node, Value};
 
@@ -69,6 +69,7 @@ pub(super) fn bundled(name: &str, kind: &str, mut section: Section<'_>, node: &N
     let component = if kind == "resource" { "attributes" } else { kind }.replace('_', "-");
     Stage {
         name: name.to_owned(),
+        role: StageRole::Processor,
         component: Component::Bundled(component),
         config,
         keys,
@@ -90,7 +91,8 @@ pub(super) fn wasm(name: &str, mut section: Section<'_>) -> Stage {
     let limits = limits(section.child("limits"));
     let on_fault = on_fault(&mut section);
     section.finish();
-    Stage { name: name.to_owned(), component, config, keys, limits, on_fault, place, config_place }
+    let (name, role) = (name.to_owned(), StageRole::Processor);
+    Stage { name, role, component, config, keys, limits, on_fault, place, config_place }
 }
 
 /// `component` and `sha256`: a file, and what it must hold.

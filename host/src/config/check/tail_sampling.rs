@@ -7,10 +7,33 @@ use std::time::Duration;
 use super::processors::{component_file, grants, json, limits};
 use super::section::Section;
 use crate::config::code::Code;
-use crate::config::model::{Component, Stage, StageLimits, TailSampling};
+use crate::config::model::{Component, Stage, StageLimits, StageRole, TailSampling};
 use crate::config::report::Problem;
 use crate::config::source::Place;
 use crate::config::tree::{Entry, Node, Value, shortened};
+
+/// The component that decides by built-in policies.
+pub(in crate::config) const BUNDLED: &str = "tail-sampling";
+/// The one key beside `policies` that it reads.
+pub(in crate::config) const FIRST_MATCH: &str = "sample_on_first_match";
+/// Keys of the block that it does not read, beside those that all bundled processors have.
+pub(in crate::config) const SAMPLER_KEYS: [&str; 15] = [
+    "block_on_overflow",
+    "decision_cache",
+    "decision_wait",
+    "decision_wait_after_root_received",
+    "drop_pending_traces_on_shutdown",
+    "expected_new_traces_per_sec",
+    "fallback_percentage",
+    "maximum_trace_size_bytes",
+    "memory_mib",
+    "num_shards",
+    "num_traces",
+    "record_decisions",
+    "sampling_strategy",
+    "span_limit",
+    "tail_storage",
+];
 
 /// As the Collector's.
 const DECISION_WAIT_DEFAULT: Duration = Duration::from_secs(30);
@@ -40,7 +63,7 @@ const NO_ON_FAULT: &str =
 
 /// Reads the block; the stages are those of its policies.
 pub(super) fn tail_sampling(name: &str, mut section: Section<'_>) -> (Arc<TailSampling>, Vec<Stage>) {
-    let first_match = section.boolean("sample_on_first_match").unwrap_or(false);
+    let first_match = section.boolean(FIRST_MATCH).unwrap_or(false);
     let limits_given = section.child_if_present("limits");
     let limits_place = limits_given.as_ref().map(|limits| limits.place);
     let bundled_limits = limits(limits_given.unwrap_or_else(|| section.child("limits")));
@@ -186,17 +209,16 @@ impl Policies<'_> {
             key_place: place,
             value: Node::new(value, config_place),
         };
-        let config = [
-            entry("policies", Value::List(policies.to_vec())),
-            entry("sample_on_first_match", Value::Bool(self.first_match)),
-        ];
+        let config =
+            [entry("policies", Value::List(policies.to_vec())), entry(FIRST_MATCH, Value::Bool(self.first_match))];
         let name = match number {
             1 => self.sampler.to_owned(),
             _ => format!("{}:policies-{number}", self.sampler),
         };
         Stage {
             name,
-            component: Component::Bundled("tail-sampling".to_owned()),
+            role: StageRole::Policy,
+            component: Component::Bundled(BUNDLED.to_owned()),
             config: json(section, &Node::new(Value::Map(config.into()), config_place)),
             keys: Vec::new(),
             limits: self.limits,
@@ -232,7 +254,8 @@ impl Policies<'_> {
         policy.finish();
         // Without a name there is an error; that others have none either is no second one.
         let name = name.map_or_else(|| format!("{}:{index}", self.sampler), |name| format!("{}:{name}", self.sampler));
-        Stage { name, component, config, keys: Vec::new(), limits, on_fault: None, place, config_place }
+        let role = StageRole::Policy;
+        Stage { name, role, component, config, keys: Vec::new(), limits, on_fault: None, place, config_place }
     }
 }
 

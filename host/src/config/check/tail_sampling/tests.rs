@@ -1,15 +1,20 @@
 use std::path::Path;
 
+use super::{FIRST_MATCH, SAMPLER_KEYS};
 use crate::config::model::{Component, Config, Step};
-use crate::config::{System, load_text};
+use crate::config::{Loaded, System, load_text};
 
-fn config(block: &str) -> Config {
+fn load(block: &str) -> Loaded {
     let text = format!(
         "receivers: {{otlp: {{protocols: {{grpc: }}}}}}\nprocessors:\n  tail_sampling/x:\n{block}\nexporters: {{debug: }}\n\
          service: {{pipelines: {{traces: {{receivers: [otlp], processors: [tail_sampling/x], exporters: [debug]}}}}}}\n"
     );
     let loaded = load_text("test.yaml".into(), text, Path::new("dir"), &System);
-    loaded.unwrap_or_else(|report| panic!("{report}")).config
+    loaded.unwrap_or_else(|report| panic!("{report}"))
+}
+
+fn config(block: &str) -> Config {
+    load(block).config
 }
 
 fn threshold(percentage: &str) -> u64 {
@@ -64,4 +69,33 @@ fn a_percentage_is_a_threshold() {
     assert_eq!(threshold("6.25"), (1 << 56) / 16 * 15);
     let tenth = (1_u64 << 56) - threshold("10");
     assert!(tenth.abs_diff((1 << 56) / 10) <= 8, "{tenth}");
+}
+
+/// 1000 traces of 1 KiB and 20,000 decisions of 40 bytes: 1.74 MiB. Fewer decisions leave room for more traces.
+#[test]
+fn room_is_told_to_be_short_only_where_it_is() {
+    let warnings = |keys: &str| {
+        let loaded = load(&format!("    policies: [{{name: all, always_sample: }}]\n    num_traces: 1000\n{keys}"));
+        loaded.report.problems().len()
+    };
+    assert_eq!(warnings("    memory_mib: 1"), 1);
+    assert_eq!(warnings("    memory_mib: 2"), 0);
+    assert_eq!(
+        warnings("    memory_mib: 1\n    decision_cache: {sampled_cache_size: 300, non_sampled_cache_size: 300}"),
+        0
+    );
+}
+
+/// What a swap must not change is every key that is read, but those that make the component's configuration.
+#[test]
+fn the_keys_of_the_block_are_listed() {
+    let text = "processors: {tail_sampling: {x: 1, expected_new_traces_per_sec: 1, tail_storage: 1}}\n";
+    let report = load_text("test.yaml".into(), text.into(), Path::new("dir"), &System).expect_err("an unknown key");
+    let unknown = report.problems().iter().find(|problem| problem.message.starts_with("unknown key \"x\""));
+    let (_, keys) = unknown.and_then(|problem| problem.help.split_once("valid keys: ")).expect("names the keys");
+    let mut known: Vec<_> = keys.split(", ").chain(["expected_new_traces_per_sec", "tail_storage"]).collect();
+    known.sort_unstable();
+    let mut listed: Vec<_> = SAMPLER_KEYS.into_iter().chain(["policies", FIRST_MATCH, "limits"]).collect();
+    listed.sort_unstable();
+    assert_eq!(known, listed);
 }
