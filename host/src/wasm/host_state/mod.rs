@@ -62,10 +62,13 @@ impl Kind {
     }
 }
 
-/// All states of a process, by stage and name.
+/// States by stage and name, one for each shape.
+type ByName = HashMap<(String, String), Vec<Weak<Kept>>>;
+
+/// All states of a process.
 #[derive(Debug)]
 pub(super) struct HostStates {
-    kept: Mutex<HashMap<(String, String), Vec<Weak<Kept>>>>,
+    kept: Mutex<ByName>,
     budget: Arc<Budget>,
     start: Instant,
 }
