@@ -22,7 +22,7 @@ use tally::Tally;
 use crate::memory::{Budget, Charge};
 
 /// Nanoseconds since the runtime began.
-type Nanos = u64;
+pub(super) type Nanos = u64;
 
 /// One state as an instance opened it.
 #[derive(Clone, Debug, PartialEq)]
