@@ -140,6 +140,12 @@ async fn inspect_shows_what_a_component_may_do() {
     let json: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(json["bytes"], std::fs::metadata(&file).unwrap().len());
     assert_eq!(json["digest"].as_str().map(str::len), Some(64));
+    let policy = run(directory.path(), &["inspect", &guest("misbehaving-policy").unwrap()]).await.unwrap();
+    for part in
+        ["\nrole       policy\n", "\n  traces\n", "\n  host-state\n", "\non fault   fallback: the sampler decides"]
+    {
+        assert!(policy.stdout.contains(part), "{part}: {}", policy.stdout);
+    }
 
     let text = directory.path().join("text.wasm");
     std::fs::write(&text, "a text").unwrap();

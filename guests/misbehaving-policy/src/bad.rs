@@ -7,8 +7,8 @@ use crate::Instance;
 use crate::bindings::{Batch, Bucket, Tally, TraceBatch, Verdicts};
 use crate::honest::keep;
 
-/// More than a call may pass, in entries.
-const MANY: usize = 4 << 20;
+/// More bytes than a call may pass.
+const MANY: usize = 32 << 20;
 
 pub fn decide(this: &Instance, traces: &TraceBatch, spans: &Batch) -> Result<Verdicts, String> {
     let mut verdicts = keep(traces);
@@ -29,7 +29,7 @@ pub fn decide(this: &Instance, traces: &TraceBatch, spans: &Batch) -> Result<Ver
         "unknown_rule" => rules[0] = 2,
         "rule_next_to_none" => rules[0] = u32::MAX - 1,
         "settled_twice" => settled[0] = 2,
-        "many_verdicts" => votes.resize(MANY * 8, 0),
+        "many_verdicts" => votes.resize(MANY, 0),
         _ => misuse(this, traces, spans)?,
     }
     Ok(verdicts)

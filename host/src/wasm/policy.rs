@@ -132,9 +132,11 @@ mod tests {
         );
     }
 
+    type Change = fn(&mut Verdicts);
+
     #[test]
     fn every_part_of_an_answer_is_checked() {
-        let wrong: [(&str, fn(&mut Verdicts)); 12] = [
+        let wrong: [(&str, Change); 12] = [
             ("one entry", |v| v.votes.truncate(2)),
             ("one entry", |v| v.thresholds.truncate(2)),
             ("one entry", |v| v.rules.truncate(2)),

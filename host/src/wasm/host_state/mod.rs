@@ -22,7 +22,7 @@ use tally::Tally;
 use crate::memory::{Budget, Charge};
 
 /// Nanoseconds since the runtime began.
-type Nanos = u64;
+pub(super) type Nanos = u64;
 
 /// One state as an instance opened it.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,10 +62,13 @@ impl Kind {
     }
 }
 
-/// All states of a process, by stage and name.
+/// States by stage and name, one for each shape.
+type ByName = HashMap<(String, String), Vec<Weak<Kept>>>;
+
+/// All states of a process.
 #[derive(Debug)]
 pub(super) struct HostStates {
-    kept: Mutex<HashMap<(String, String), Vec<Weak<Kept>>>>,
+    kept: Mutex<ByName>,
     budget: Arc<Budget>,
     start: Instant,
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::{Attached, Fading, Kind, Lease, Nanos, Rate, Table};
 
-/// Different cells that one call may add to: each is kept until the call is over, and written then.
-const ADDED_CELLS_MAX: usize = 1 << 18;
+/// What one call may add to, in cells of all the rows that it adds to: they are written when the call is over, which takes up to 10 ms then.
+const ADDED_CELLS_MAX: u64 = 2 << 20;
+/// What a row costs beside its cells, in cells.
+const ROW_CELLS: u64 = 31;
 
 /// The states of one instance, and what the call that is on wants of them.
 ///
@@ -15,11 +17,12 @@ const ADDED_CELLS_MAX: usize = 1 << 18;
 #[derive(Debug, Default)]
 pub(in crate::wasm) struct Session {
     attached: Option<Arc<Attached>>,
-    /// The time of the call that is on.
     now: Option<Nanos>,
     taken: Vec<Taken>,
     /// By state, key and cell.
     added: BTreeMap<(u32, u64, u32), f64>,
+    /// Of the rows in `added`.
+    added_cells: u64,
 }
 
 #[derive(Debug)]
@@ -53,6 +56,7 @@ impl Session {
     pub(in crate::wasm) fn roll_back(&mut self) {
         self.now = None;
         self.added.clear();
+        self.added_cells = 0;
         for Taken { state, key, cost } in std::mem::take(&mut self.taken) {
             let Ok((lease, rate)) = self.bucket(state) else { continue };
             if let Table::Buckets(buckets) = &mut lease.kept.held().table {
@@ -64,6 +68,7 @@ impl Session {
     /// The call succeeded: all of it holds.
     pub(in crate::wasm) fn commit(&mut self) {
         self.taken = Vec::new();
+        self.added_cells = 0;
         let Some(now) = self.now.take() else { return };
         let added = std::mem::take(&mut self.added);
         let mut added = added.into_iter().peekable();
@@ -122,11 +127,17 @@ impl Session {
             if !amount.is_finite() || amount < 0.0 {
                 return Err(Wrong::Use("an amount that is negative or no number"));
             }
-            let sum = self.added.entry((state, key, cell)).or_insert(0.0);
-            *sum = (*sum + amount).min(f64::MAX);
-        }
-        if self.added.len() > ADDED_CELLS_MAX {
-            return Err(Wrong::Amount("additions to more cells than one call may change"));
+            if let Some(sum) = self.added.get_mut(&(state, key, cell)) {
+                *sum = (*sum + amount).min(f64::MAX);
+                continue;
+            }
+            if self.added.range((state, key, 0)..=(state, key, u32::MAX)).next().is_none() {
+                self.added_cells += u64::from(fading.width) + ROW_CELLS;
+            }
+            if self.added_cells > ADDED_CELLS_MAX {
+                return Err(Wrong::Amount("additions to more rows than one call may change"));
+            }
+            self.added.insert((state, key, cell), amount);
         }
         Ok(())
     }
@@ -179,7 +190,8 @@ impl Session {
         Ok(tally.keys().chain(new).collect())
     }
 
-    fn now(&self) -> Result<Nanos, Wrong> {
+    /// The time of the call that is on.
+    pub(in crate::wasm) fn now(&self) -> Result<Nanos, Wrong> {
         self.now.ok_or(Wrong::Use("host state was used outside of a call"))
     }
 

@@ -189,19 +189,30 @@ fn misuse_is_told() {
 }
 
 #[test]
-fn one_call_adds_to_so_many_cells() {
+fn one_call_adds_to_so_many_rows() {
     let (states, _) = states();
-    let attached = states.attach("a", &[tally("t", 1 << 10, 1.0, 1 << 10)]).expect("fits");
+    let specs = [tally("narrow", 1, 1.0, 1 << 20), tally("wide", 1 << 20, 1.0, 1)];
+    let attached = states.attach("a", &specs).expect("fits");
     let mut session = session(&attached);
+    let add = |session: &mut Session, state, keys: std::ops::Range<u64>| {
+        let keys: Vec<u64> = keys.collect();
+        session.add(state, &keys, &vec![0; keys.len()], &vec![1.0; keys.len()])
+    };
+    let too_much = |answer| matches!(answer, Err(Wrong::Amount(_)));
     session.begin_at(SECOND);
-    let cells: Vec<u32> = (0..1 << 10).collect();
-    let full = |key| (vec![key; cells.len()], vec![1.0; cells.len()]);
-    for key in 0..256 {
-        let (keys, amounts) = full(key);
-        session.add(0, &keys, &cells, &amounts).expect("is not too much");
-    }
-    let (keys, amounts) = full(256);
-    assert!(matches!(session.add(0, &keys, &cells, &amounts), Err(Wrong::Amount(_))));
+    add(&mut session, 0, 0..65_536).expect("is not too much");
+    add(&mut session, 0, 0..65_536).expect("are the same rows");
+    assert!(too_much(add(&mut session, 0, 65_536..65_537)));
+    session.roll_back();
+    session.begin_at(SECOND);
+    add(&mut session, 1, 0..1).expect("is not too much");
+    assert!(too_much(add(&mut session, 1, 1..2)), "of all its cells");
+    session.roll_back();
+    session.begin_at(SECOND);
+    add(&mut session, 0, 0..65_536).expect("each call has its own");
+    session.commit();
+    session.begin_at(SECOND);
+    assert_eq!(session.keys(0).map(|keys| keys.len()), Ok(65_536));
 }
 
 #[test]

@@ -14,8 +14,10 @@ const STATES_MAX: usize = 64;
 const STATE_BYTES_MAX: usize = 64;
 /// Numbers that are worked on between two looks at the guest's deadline: at most 100 us, for which others may wait for the state.
 const NUMBERS_PER_LOOK: usize = 1024;
-/// What the host keeps for each cell that a call adds to.
+/// What the host keeps for each cell that a call adds to, until it is over.
 const ADDED_BYTES: u64 = 48;
+/// The same for each token that it takes.
+const TAKEN_BYTES: u64 = 24;
 
 type Bucket = Resource<BucketHandle>;
 type Tally = Resource<TallyHandle>;
@@ -34,6 +36,8 @@ impl HostBucket for State {
         if keys.len() != costs.len() {
             return Err(bad_output("costs that are not one for each key"));
         }
+        self.host_state.now().map_err(wrong)?;
+        self.host_took((keys.len() as u64).saturating_mul(TAKEN_BYTES))?;
         let mut answers = Vec::with_capacity(keys.len());
         for (keys, costs) in keys.chunks(NUMBERS_PER_LOOK).zip(costs.chunks(NUMBERS_PER_LOOK)) {
             self.look(answers.len())?;
