@@ -97,7 +97,8 @@ fn checksum_spans(this: &Instance, traces: &TraceBatch, spans: &Batch) -> Verdic
     let mut verdicts = keep(traces);
     let Some((name, _)) = &this.fields else { return verdicts };
     let names = spans.values(name);
-    let is_hit = |entry: usize| &names.bytes[names.offsets[entry] as usize..names.offsets[entry + 1] as usize] == b"hit";
+    let is_hit =
+        |entry: usize| &names.bytes[names.offsets[entry] as usize..names.offsets[entry + 1] as usize] == b"hit";
     let mut which = vec![0; names.kinds.len().div_ceil(8)];
     for entry in (0..names.kinds.len()).filter(|&entry| is_hit(entry)) {
         which[entry / 8] |= 1 << (entry % 8);

@@ -221,11 +221,10 @@ impl Keeper {
             let now = self.now();
             let Some(mut due) = self.shard.due(now) else { return };
             let verdicts = self.judge(&mut due, pressure);
-            let is_early = due.traces.triggers.first() == Some(&(Trigger::Early as u8));
-            let asked = due.traces.len() as u64;
-            let settled = self.shard.settle(now, due, verdicts);
-            self.note_offers(is_early, asked, settled.decisions.len() as u64);
-            let Settled { released, decisions } = settled;
+            let offered = count_of(&due.traces, Trigger::Early);
+            let Settled { released, decisions } = self.shard.settle(now, due, verdicts);
+            let settled = decisions.iter().filter(|decision| decision.trigger == Trigger::Early).count();
+            self.note_offers(offered, settled);
             for decision in &decisions {
                 self.count(pipeline, decision);
             }
@@ -234,9 +233,9 @@ impl Keeper {
     }
 
     fn judge(&mut self, due: &mut Due, pressure: Pressure) -> Vec<Verdict> {
-        let stops = due.traces.triggers.first() == Some(&(Trigger::Shutdown as u8));
-        if stops && self.drops_pending {
-            let drop = Verdict { vote: Vote::Drop, threshold: THRESHOLD_UNKNOWN, is_settled: true, decider: None };
+        if self.drops_pending && count_of(&due.traces, Trigger::Shutdown) > 0 {
+            // What was also offered early comes again, to be dropped.
+            let drop = Verdict { vote: Vote::Drop, threshold: THRESHOLD_UNKNOWN, is_settled: false, decider: None };
             return vec![drop; due.traces.len()];
         }
         let before = self.panel.fallback_traces;
@@ -281,9 +280,9 @@ impl Keeper {
     }
 
     /// Asking early costs calls: where it never settles anything it ends, until something else serves.
-    fn note_offers(&mut self, is_early: bool, asked: u64, settled: u64) {
-        if is_early {
-            self.offers_in_vain = if settled > 0 { 0 } else { self.offers_in_vain + asked };
+    fn note_offers(&mut self, offered: usize, settled: usize) {
+        if offered > 0 {
+            self.offers_in_vain = if settled > 0 { 0 } else { self.offers_in_vain + offered as u64 };
             if self.offers_in_vain >= OFFERS_IN_VAIN_MAX {
                 self.shard.offer_early(false);
             }
@@ -397,7 +396,12 @@ fn settings(sampler: &Sampler, bytes_max: u64, shards: usize) -> Settings {
         dropped_ids_max: remembered(keys.dropped_ids_max),
         history_max: share(HISTORY_MAX),
         records_decisions: keys.records_decisions,
+        evicts: !keys.block_on_overflow,
     }
+}
+
+fn count_of(traces: &Traces, trigger: Trigger) -> usize {
+    traces.triggers.iter().filter(|&&at| at == trigger as u8).count()
 }
 
 fn signed(count: u64) -> i64 {

@@ -9,7 +9,7 @@ use crate::pipeline::stage::{Fault, Generation, Policy, PolicyVote};
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::signal::Signal;
 use crate::tail::shard::{Due, Shard};
-use crate::tail::traces::Traces;
+use crate::tail::traces::{Traces, Trigger};
 use crate::tail::verdict::{Decider, Verdict, Vote, combine};
 
 /// Whose verdicts stand in for those of a policy that fails.
@@ -78,7 +78,7 @@ impl Panel {
                     let name = snapshot.get(stage).map_or("", |generation| generation.stage());
                     tracing::warn!(stage = name, %fault, left_out, "a policy failed: errors are kept, and the rest at a fixed rate");
                 }
-                self.fallback_traces += traces.len() as u64;
+                self.fallback_traces += decided(&traces);
                 self.fallback.judge(&traces)
             }));
         }
@@ -93,7 +93,7 @@ impl Panel {
 
     /// The fallback's verdicts.
     pub(super) fn fall_back(&mut self, traces: &Traces) -> Vec<Verdict> {
-        self.fallback_traces += traces.len() as u64;
+        self.fallback_traces += decided(traces);
         self.fallback.judge(traces)
     }
 
@@ -129,6 +129,11 @@ impl Fallback {
         let vote = if randomness(traces, trace) >= threshold { Vote::Keep } else { Vote::None };
         Verdict { vote, threshold, is_settled: false, decider: Some(Arc::clone(&self.decider)) }
     }
+}
+
+/// How many of them are decided whatever the verdict: those offered early are only if it is settled.
+fn decided(traces: &Traces) -> u64 {
+    traces.triggers.iter().filter(|&&trigger| trigger != Trigger::Early as u8).count() as u64
 }
 
 pub(super) fn has_error(traces: &Traces, trace: usize) -> bool {

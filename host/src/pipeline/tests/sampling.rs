@@ -10,12 +10,12 @@ use prost::Message as _;
 use super::fakes::{Act, FakeDestination, FakeGeneration, malformed, open};
 use super::*;
 use crate::batch::Batch;
-use crate::config::model::{OnFault, TailSampling};
 use crate::config::Place;
+use crate::config::model::{OnFault, TailSampling};
 use crate::pipeline::sampling::Sampler;
 use crate::pipeline::stage::{Fault, FaultKind, Instance, Policy, PolicyVote};
 use crate::tail::explain::TraceState;
-use crate::tail::traces::Traces;
+use crate::tail::traces::{Traces, Trigger};
 use crate::tail::verdict::Vote;
 
 const SAMPLER: &str = "tail_sampling/lab";
@@ -88,7 +88,9 @@ impl Policy for FakePolicy {
     fn decide(&mut self, traces: &Arc<Traces>, spans: Batch) -> (Batch, Result<Vec<PolicyVote>, Fault>) {
         if let Some(shown) = &self.1 {
             assert_eq!(spans.items() as usize, traces.trace_of.len());
-            shown.fetch_add(spans.items() as usize, Ordering::Relaxed);
+            // Those offered early come again.
+            let decided = |&&trace: &&u32| traces.triggers[trace as usize] != Trigger::Early as u8;
+            shown.fetch_add(traces.trace_of.iter().filter(decided).count(), Ordering::Relaxed);
         }
         let vote = |trace| {
             let vote = (self.0)(traces, trace)?;
