@@ -99,19 +99,19 @@ pub struct RowValues {
 }
 
 impl RowValues {
-    /// One value for each row, in order (of a tuple, the first path's).
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Value<'_>> {
-        self.tuples().map(|tuple| tuple.get(0))
-    }
-
-    /// The different values of the field.
+    /// The different values, each once.
     pub fn values(&self) -> &Values {
         &self.values
     }
 
     /// For each row, in order, which entry of [`RowValues::values`] it has.
-    pub fn codes(&self) -> &[u32] {
+    pub fn entries(&self) -> &[u32] {
         &self.codes
+    }
+
+    /// One value for each row, in order (of a tuple, the first path's).
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Value<'_>> {
+        self.tuples().map(|tuple| tuple.get(0))
     }
 
     /// One tuple for each row, in order.

@@ -32,17 +32,13 @@ impl Reader {
         if self.errors.is_empty() { Ok(read) } else { Err(self.errors) }
     }
 
-    /// The map that a configuration is, with all of its keys known.
-    pub fn root(&mut self, text: &str, keys: &[&str]) -> Map<String, Value> {
-        match serde_json::from_str(text) {
-            Ok(Value::Object(config)) => {
-                config.keys().for_each(|key| self.known("", key, keys));
-                return config;
-            }
-            Ok(_) => self.errors.push("the configuration is not a map".to_owned()),
-            Err(error) => self.errors.push(format!("not JSON: {error}")),
-        }
-        Map::new()
+    /// A reader, and the map that a configuration is. Keys that there are not are noted; where it is no map, nothing else can be wrong.
+    pub fn root(text: &str, keys: &[&str]) -> Result<(Reader, Map<String, Value>), Vec<String>> {
+        let config: Value = serde_json::from_str(text).map_err(|error| vec![format!("not JSON: {error}")])?;
+        let Value::Object(config) = config else { return Err(vec!["the configuration is not a map".to_owned()]) };
+        let mut reader = Reader::default();
+        config.keys().for_each(|key| reader.known("", key, keys));
+        Ok((reader, config))
     }
 
     /// True or false.

@@ -37,7 +37,7 @@ impl KeySource {
         let no_parent: Vec<bool> = parents.values().iter().map(is_none).collect();
         let hashes = self.hashes(rows.values());
         let mut keys: Vec<Option<(bool, u64)>> = vec![None; call.len];
-        let spans = call.trace_of().iter().zip(rows.codes()).zip(parents.codes());
+        let spans = call.trace_of().iter().zip(rows.entries()).zip(parents.entries());
         for ((trace, code), parent) in spans {
             let is_root = no_parent.get(*parent as usize).copied().unwrap_or(false);
             let (Some(key), Some((_, hash))) = (keys.get_mut(*trace as usize), hashes.get(*code as usize)) else {
@@ -54,7 +54,7 @@ impl KeySource {
     fn of_all_spans(&self, call: &Call<'_>) -> Vec<u64> {
         let rows = call.source(self.source).row_values(call.spans());
         let hashes = self.hashes(rows.values());
-        let mut pairs: Vec<(u32, u32)> = call.trace_of().iter().copied().zip(rows.codes().iter().copied()).collect();
+        let mut pairs: Vec<(u32, u32)> = call.trace_of().iter().copied().zip(rows.entries().iter().copied()).collect();
         pairs.sort_unstable();
         pairs.dedup();
         let mut found: Vec<(u32, u64)> = pairs
