@@ -16,7 +16,7 @@ fn cases() {
     });
 }
 
-fn error(policies: Value) -> String {
+fn error(policies: &Value) -> String {
     PolicyTester::<TailSampling>::configure(&json!({ "policies": policies }).to_string()).unwrap_err()
 }
 
@@ -26,7 +26,7 @@ fn more_policies_than_rules_are_refused() {
         (0..count).map(|number| json!({ "name": format!("p{number}"), "always_sample": {} })).collect::<Value>()
     };
     assert!(PolicyTester::<TailSampling>::configure(&json!({ "policies": policies(64) }).to_string()).is_ok());
-    assert_eq!(error(policies(65)), "policies: 65 policies, at most 64 can be told apart; join some of them");
+    assert_eq!(error(&policies(65)), "policies: 65 policies, at most 64 can be told apart; join some of them");
 }
 
 #[test]
@@ -40,12 +40,12 @@ fn deep_nesting_is_refused() {
         json!([policy])
     };
     assert!(PolicyTester::<TailSampling>::configure(&json!({ "policies": named(16) }).to_string()).is_ok());
-    assert!(error(named(17)).ends_with(": more than 16 policies within one another"), "{}", error(named(17)));
+    assert!(error(&named(17)).ends_with(": more than 16 policies within one another"), "{}", error(&named(17)));
 }
 
 #[test]
 fn fields_that_there_are_not_are_found_when_they_are_opened() {
-    let error = error(json!([{ "name": "a", "ottl_condition": { "span": ["name == nil or nam == nil"] } }]));
+    let error = error(&json!([{ "name": "a", "ottl_condition": { "span": ["name == nil or nam == nil"] } }]));
     assert!(error.starts_with("policies[0].ottl_condition.span[0]: no field is called `span.nam`"), "{error}");
     assert!(error.ends_with("  name == nil or nam == nil\n                 ^"), "{error}");
 }

@@ -7,9 +7,9 @@ use super::{Block, Kind, Reader};
 
 /// Paths that a key may have: a field has 16 at most.
 const PATHS_MAX: usize = 15;
-/// The rows that a tally of host state keeps at most.
-const KEYS_MAX: i64 = 65_536;
-/// The same for latencies, whose rows are long.
+/// Keys of `adaptive`: each call goes through all that are known.
+const KEYS_MAX: i64 = 10_000;
+/// Keys of `latency_percentile`: the cells of a tally are bounded, and its rows are long.
 const HISTOGRAMS_MAX: i64 = 8_192;
 /// A tally's half-life, in seconds: a week at most.
 const HALF_LIFE_SECONDS: std::ops::RangeInclusive<f64> = 1.0..=604_800.0;
