@@ -16,7 +16,7 @@ use crate::pipeline::sampling::panel::{Panel, has_error, randomness};
 use crate::pipeline::sampling::{Message, Piece, Sampler, Way};
 use crate::pipeline::stages::Stages;
 use crate::pipeline::{Pipeline, RETRY_AFTER_FULL, retry};
-use crate::tail::shard::{Decision, Due, Ingested, Now, Settings, Settled, Shard};
+use crate::tail::shard::{Decision, Due, Full, Ingested, Now, Settings, Settled, Shard};
 use crate::tail::traces::{Traces, Trigger};
 use crate::tail::verdict::{Decider, THRESHOLD_UNKNOWN, Verdict, Vote};
 
@@ -185,8 +185,7 @@ impl Keeper {
     }
 
     fn take(&mut self, pipeline: &Arc<Pipeline>, piece: Piece) {
-        let now = self.now();
-        match self.shard.ingest(now, &piece.arrival) {
+        match self.ingest(pipeline, &piece) {
             Ok(ingested) => {
                 let Piece { ack, charge, .. } = piece;
                 drop(charge);
@@ -202,6 +201,18 @@ impl Keeper {
                 piece.ack.settle(retry(RETRY_AFTER_FULL, message));
             }
         }
+    }
+
+    /// Where there is no room, the oldest traces are decided to make it, unless senders are to wait instead.
+    fn ingest(&mut self, pipeline: &Arc<Pipeline>, piece: &Piece) -> Result<Ingested, Full> {
+        let ingested = self.shard.ingest(self.now(), &piece.arrival);
+        if ingested.is_ok() || self.blocks {
+            return ingested;
+        }
+        self.shard.want_room(Some(&piece.arrival));
+        self.decide_due(pipeline);
+        self.shard.want_room(None);
+        self.shard.ingest(self.now(), &piece.arrival)
     }
 
     fn count_ingested(&self, pipeline: &Pipeline, ingested: &Ingested) {
@@ -373,7 +384,11 @@ impl Keeper {
         self.metrics.waiting_spans.inc_by(now.spans - before.spans);
         self.metrics.bytes.inc_by(now.bytes - before.bytes);
         self.metrics.outgoing_bytes.inc_by(now.outgoing - before.outgoing);
-        let room = self.bytes_max.saturating_sub(u64::try_from(now.bytes).unwrap_or_default());
+        // Where something can be decided, room can be made, or waited for.
+        let room = match self.outlet.pressure() {
+            Pressure::Full => self.bytes_max.saturating_sub(u64::try_from(now.bytes).unwrap_or_default()),
+            Pressure::None | Pressure::ErrorsFirst | Pressure::Thin => u64::MAX,
+        };
         self.way.level.room_bytes.store(room, Ordering::Relaxed);
     }
 }
