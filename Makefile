@@ -1,7 +1,7 @@
 # `make run` and `make test` are each enough by themselves on a fresh machine; see README.md.
 
 CARGO_BUILD := .ci/progress cargo build --release --locked
-BUNDLED     := filter attributes redaction tail-sampling
+BUNDLED     := filter attributes redaction tail-sampling probabilistic-sampler rate-limiting
 GUESTS      := $(BUNDLED) misbehaving misbehaving-redactor drop-health-checks
 PYTHON      := target/venv/ready
 FUZZ_SECONDS ?= 20

@@ -18,7 +18,7 @@ macro_rules! bundled {
     };
 }
 
-static BUNDLED: &[Bundled] = bundled!["filter", "attributes", "redaction"];
+static BUNDLED: &[Bundled] = bundled!["filter", "attributes", "redaction", "probabilistic-sampler", "rate-limiting"];
 
 fn main() -> ExitCode {
     sluicebox::cli::main(BUNDLED)

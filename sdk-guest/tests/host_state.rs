@@ -173,6 +173,14 @@ fn opening_is_checked() {
 }
 
 #[test]
+fn what_is_added_stays_a_number() {
+    let mut tester = configure("tally t 1 1 4");
+    call(&mut tester, |_, t| t[0].add(&[(1, 0, f64::MAX), (1, 0, f64::MAX)]));
+    tester.advance(seconds(1.0));
+    call(&mut tester, |_, t| assert_eq!(t[0].read(&[1]).get(0), [f64::MAX / 2.0]));
+}
+
+#[test]
 fn misuses_are_faults() {
     type Misuse = fn(&[Bucket], &[Tally]);
     let misuses: [(Misuse, &str); 3] = [
@@ -187,4 +195,20 @@ fn misuses_are_faults() {
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
         assert!(text.contains(told), "{text}");
     }
+    let used_early = catch_unwind(|| {
+        // A component that uses its state while it is configured.
+        struct Hasty;
+        impl Processor for Hasty {
+            fn configure(_config: &str) -> Result<Self, String> {
+                Tally::open("t", 1, 0.0, 1)?.keys();
+                Ok(Hasty)
+            }
+            fn process(&mut self, _batch: &Batch) -> Result<(), String> {
+                Ok(())
+            }
+        }
+        Tester::<Hasty>::configure("").is_ok()
+    });
+    let told = used_early.unwrap_err().downcast_ref::<&str>().copied().unwrap_or_default();
+    assert!(told.contains("host state was used outside of a call"), "{told}");
 }

@@ -23,6 +23,7 @@ pub struct States {
 #[derive(Clone, Debug, Default)]
 struct Shared {
     now: Duration,
+    is_called: bool,
     buckets: Vec<(String, Buckets)>,
     tallies: Vec<(String, Tallies)>,
 }
@@ -41,7 +42,10 @@ impl States {
     /// Runs a call. If it fails it has changed nothing.
     pub fn during<T, E>(&self, call: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let before = self.shared.borrow().clone();
-        call().inspect_err(|_| *self.shared.borrow_mut() = before)
+        self.shared.borrow_mut().is_called = true;
+        let result = call().inspect_err(|_| *self.shared.borrow_mut() = before);
+        self.shared.borrow_mut().is_called = false;
+        result
     }
 
     fn check_name(&self, name: &str) -> Result<(), String> {
@@ -62,6 +66,18 @@ impl States {
     fn before<T: Clone>(&self, name: &str, of: impl Fn(&Shared) -> &[(String, T)]) -> Option<T> {
         let before = self.before.as_ref()?.borrow();
         of(&before).iter().find(|(has, _)| has == name).map(|(_, state)| state.clone())
+    }
+}
+
+impl Shared {
+    fn bucket(&mut self, number: usize) -> (Duration, &mut Buckets) {
+        assert!(self.is_called, "fault: host state was used outside of a call");
+        (self.now, &mut self.buckets[number].1)
+    }
+
+    fn tally(&mut self, number: usize) -> (Duration, &mut Tallies) {
+        assert!(self.is_called, "fault: host state was used outside of a call");
+        (self.now, &mut self.tallies[number].1)
     }
 }
 
@@ -103,8 +119,8 @@ impl Bucket {
 
     pub fn take(&self, keys: &[u64], costs: &[u64]) -> Vec<u8> {
         assert!(keys.len() == costs.len(), "fault: {} keys and {} costs", keys.len(), costs.len());
-        let shared = &mut *self.shared.borrow_mut();
-        let (now, Buckets { per_second, burst, rows }) = (shared.now, &mut shared.buckets[self.number].1);
+        let mut shared = self.shared.borrow_mut();
+        let (now, Buckets { per_second, burst, rows }) = shared.bucket(self.number);
         let take = |(key, cost): (&u64, &u64)| {
             let full = Tokens { held: *burst, at: now };
             let tokens = rows.used(*key, BUCKET_KEYS_MAX, || full);
@@ -160,29 +176,29 @@ impl Tally {
 
     pub fn add(&self, keys: &[u64], cells: &[u32], amounts: &[f64]) {
         assert!(keys.len() == cells.len() && keys.len() == amounts.len(), "fault: lists of different lengths");
-        let shared = &mut *self.shared.borrow_mut();
-        let now = shared.now;
-        let Tallies { width, half_life_seconds, keys_max, rows } = &mut shared.tallies[self.number].1;
+        let mut shared = self.shared.borrow_mut();
+        let (now, Tallies { width, half_life_seconds, keys_max, rows }) = shared.tally(self.number);
         for ((key, cell), amount) in keys.iter().zip(cells).zip(amounts) {
             assert!(cell < width, "fault: cell {cell} of {width}");
             assert!(amount.is_finite() && *amount >= 0.0, "fault: an amount is not a number from 0");
             let row = rows.used(*key, *keys_max, || Cells { amounts: vec![0.0; *width as usize], at: now });
             *row = Cells { amounts: row.now(now, *half_life_seconds), at: now };
-            row.amounts[*cell as usize] += amount;
+            let cell = &mut row.amounts[*cell as usize];
+            // Never infinite: it would not fade.
+            *cell = (*cell + amount).min(f64::MAX);
         }
     }
 
     pub fn read(&self, keys: &[u64]) -> Vec<f64> {
-        let shared = &mut *self.shared.borrow_mut();
-        let now = shared.now;
-        let Tallies { width, half_life_seconds, rows, .. } = &mut shared.tallies[self.number].1;
+        let mut shared = self.shared.borrow_mut();
+        let (now, Tallies { width, half_life_seconds, rows, .. }) = shared.tally(self.number);
         let zeros = vec![0.0; *width as usize];
         let row = |key: &u64| rows.find(*key).map_or_else(|| zeros.clone(), |row| row.now(now, *half_life_seconds));
         keys.iter().flat_map(row).collect()
     }
 
     pub fn keys(&self) -> Vec<u64> {
-        self.shared.borrow().tallies[self.number].1.rows.by_key.keys().copied().collect()
+        self.shared.borrow_mut().tally(self.number).1.rows.by_key.keys().copied().collect()
     }
 }
 
