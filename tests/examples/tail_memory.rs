@@ -101,8 +101,8 @@ impl Run {
         self.now.since_start += 2 * WAIT;
         self.decide();
         // The allocator gives memory back a little later, while it is used.
-        for _ in 0..50 {
-            std::thread::sleep(Duration::from_millis(10));
+        for _ in 0..60 {
+            std::thread::sleep(Duration::from_millis(50));
             drop(std::hint::black_box(vec![1_u8; 256 << 10]));
         }
         println!(
