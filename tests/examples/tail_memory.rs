@@ -1,11 +1,12 @@
 //! What waiting spans cost: `cargo run --release -p sluicebox-tests --example tail_memory`.
 //!
-//! Traces of 10 spans of about 550 bytes come in requests of 512 spans, first `-- 2` (the default) spans of a trace in a request, so in
-//! five requests; every tenth trace is kept. Memory is the resident set, with all of 1,000,000 spans waiting, against an empty shard.
+//! Traces of 10 spans of about 530 bytes come in requests of 512 spans, 2 spans of a trace in each of five requests; every tenth trace is
+//! kept. `-- 1` has one span of a trace in a request, `-- 1 1` traces of one span. Memory is the resident set, with all of 1,000,000 spans waiting, against an empty shard.
 //! Times are CPU time of one thread: first while a shard fills and is emptied, then with as many decided as come.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a measuring program that prints and gives up")]
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,15 +26,15 @@ use sluicebox::tail::verdict::{Verdict, Vote};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const TRACES: usize = 100_000;
-const SPANS_OF_TRACE: usize = 10;
+const SPANS: usize = 1_000_000;
 const SPANS_OF_REQUEST: usize = 512;
 const WAIT: Duration = Duration::from_secs(30);
 const SERVICES: usize = 20;
 
 fn main() {
-    let together: usize = std::env::args().nth(1).map_or(2, |arg| arg.parse().expect("spans of a trace in a request"));
-    let mut run = Run::new(together);
+    let number =
+        |nth: usize, otherwise| std::env::args().nth(nth).map_or(otherwise, |arg| arg.parse().expect("a number"));
+    let mut run = Run::new(number(1, 2), number(2, 10));
     run.fill_and_empty();
     run.steady();
 }
@@ -58,31 +59,32 @@ struct Costs {
 }
 
 impl Run {
-    fn new(together: usize) -> Run {
+    fn new(together: usize, spans_of_trace: usize) -> Run {
+        let traces = SPANS / spans_of_trace;
         let settings = Settings {
             sampler: "tail_sampling".to_owned(),
             decision_wait: WAIT,
             wait_after_root: None,
-            traces_max: 2 * TRACES,
+            traces_max: 2 * traces,
             bytes_max: 4 << 30,
             evicts: true,
             span_limit: None,
             trace_bytes_limit: 10 << 20,
             drop_larger_than_bytes: None,
-            kept_ids_max: 10 * TRACES,
-            dropped_ids_max: 10 * TRACES,
+            kept_ids_max: 10 * traces,
+            dropped_ids_max: 10 * traces,
             history_max: 1000,
             records_decisions: false,
         };
         let shard = Shard::new(settings, &Budget::new(8 << 30), 42);
-        Run { shard, sender: Sender::new(together), now: Now::default(), costs: Costs::default() }
+        Run { shard, sender: Sender::new(together, spans_of_trace), now: Now::default(), costs: Costs::default() }
     }
 
     /// All spans wait at once, then all are decided.
     fn fill_and_empty(&mut self) {
         let (empty, empty_bytes) = (resident_bytes(), self.shard.load().bytes);
         let (mut wire, mut request_bytes) = (0, 0);
-        while self.costs.spans < (TRACES * SPANS_OF_TRACE) as u64 {
+        while self.costs.spans < SPANS as u64 {
             let request = self.sender.next_request();
             request_bytes += request.len() as u64;
             wire += self.send(request);
@@ -98,9 +100,11 @@ impl Run {
         println!("  resident above wire, per span  {:8.1}", ((full - empty) as f64 - wire as f64) / spans);
         self.now.since_start += 2 * WAIT;
         self.decide();
-        // The allocator gives memory back a little later, when it is used again.
-        std::thread::sleep(Duration::from_millis(200));
-        drop(std::hint::black_box(Vec::<u8>::with_capacity(4 << 20)));
+        // The allocator gives memory back a little later, while it is used.
+        for _ in 0..60 {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(std::hint::black_box(vec![1_u8; 256 << 10]));
+        }
         println!(
             "  after all were decided: held {} bytes, resident {} above empty",
             self.shard.load().bytes,
@@ -111,7 +115,7 @@ impl Run {
 
     /// As many traces are decided as come, with as many waiting.
     fn steady(&mut self) {
-        let requests = TRACES * SPANS_OF_TRACE / SPANS_OF_REQUEST;
+        let requests = SPANS / SPANS_OF_REQUEST;
         let step = WAIT / requests as u32;
         for round in 0..4 {
             self.costs = Costs::default();
@@ -183,13 +187,14 @@ impl Costs {
 struct Sender {
     rng: StdRng,
     together: usize,
+    spans_of_trace: usize,
     /// Ids of traces whose next spans are to come, and how many have come.
-    open: std::collections::VecDeque<([u8; 16], usize)>,
+    open: VecDeque<([u8; 16], usize)>,
     span: Span,
 }
 
 impl Sender {
-    fn new(together: usize) -> Sender {
+    fn new(together: usize, spans_of_trace: usize) -> Sender {
         let text = |key: &str, text: String| KeyValue {
             key: key.to_owned(),
             value: Some(AnyValue { value: Some(Value::StringValue(text)) }),
@@ -204,7 +209,7 @@ impl Sender {
             flags: 257,
             ..Span::default()
         };
-        Sender { rng: StdRng::seed_from_u64(1), together, open: std::collections::VecDeque::new(), span }
+        Sender { rng: StdRng::seed_from_u64(1), together, spans_of_trace, open: VecDeque::new(), span }
     }
 
     fn next_request(&mut self) -> Bytes {
@@ -228,7 +233,7 @@ impl Sender {
                 });
                 count += 1;
             }
-            if count < SPANS_OF_TRACE {
+            if count < self.spans_of_trace {
                 again.push((id, count));
             }
         }

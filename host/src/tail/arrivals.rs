@@ -97,7 +97,7 @@ impl Arrivals {
         let mut arrivals: Vec<Arrival> = std::iter::repeat_with(empty).take(shards).collect();
         for (number, run) in (0..).zip(&self.request.runs) {
             let hash = hasher.hash_one(u128::from_le_bytes(run.id)) >> 32;
-            let Some(arrival) = arrivals.get_mut((hash * shards as u64 >> 32) as usize) else { continue };
+            let Some(arrival) = arrivals.get_mut(((hash * shards as u64) >> 32) as usize) else { continue };
             arrival.runs.push(number);
             arrival.spans += u64::from(run.facts.spans);
             arrival.bytes += run.facts.bytes;

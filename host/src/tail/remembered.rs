@@ -159,15 +159,14 @@ mod tests {
         assert_eq!(size_of::<Dropped>(), 24);
         let mut remembered = Remembered::new(100_000, 7);
         let empty = remembered.bytes();
-        (0..150_000).for_each(|number| remembered.insert(dropped(number)));
-        // 40 bytes for each that is to be remembered, of both generations.
-        assert!(remembered.bytes() < 2 * 100_000 * 64, "{}", remembered.bytes());
+        (0..200_000).for_each(|number| remembered.insert(dropped(number)));
+        assert!(remembered.bytes() < 200_000 * 40, "{}", remembered.bytes());
         remembered.forget();
-        assert!(remembered.get(dropped(149_999).id).is_some() && remembered.get(dropped(1).id).is_none());
+        assert!(remembered.get(dropped(199_999).id).is_some() && remembered.get(dropped(99_999).id).is_none());
         remembered.forget();
-        assert!(remembered.get(dropped(149_999).id).is_some());
+        assert!(remembered.get(dropped(199_999).id).is_some());
         remembered.forget();
-        assert!(remembered.get(dropped(149_999).id).is_none());
+        assert!(remembered.get(dropped(199_999).id).is_none());
         assert_eq!(remembered.bytes(), empty);
     }
 }

@@ -120,6 +120,7 @@ impl Rewrite {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Value<'a> {
     String(&'a str),
     Int(u64),

@@ -171,7 +171,7 @@ impl Waiting {
         let (traces, hasher) = (&self.traces, &self.hasher);
         self.numbers.shrink(hash, |&number| hash_of(traces, hasher, number));
         let trace = self.traces.remove(number)?;
-        self.spans -= u64::from(trace.facts.spans);
+        self.spans = self.spans.saturating_sub(u64::from(trace.facts.spans));
         Some(trace)
     }
 
