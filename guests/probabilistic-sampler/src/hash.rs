@@ -20,3 +20,15 @@ pub fn randomness(seed: u32, bytes: &[u8]) -> u64 {
 fn fnv1a<'b>(bytes: impl Iterator<Item = &'b u8>) -> u32 {
     bytes.fold(OFFSET_BASIS, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(PRIME))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Buckets that the Collector's tests expect.
+    #[test]
+    fn buckets_are_the_collectors() {
+        assert_eq!(randomness(0, &[]) % u64::from(BUCKETS), 0x3515);
+        assert_eq!(randomness(0, &[0; 16]) % u64::from(BUCKETS), 0x2455);
+    }
+}
