@@ -225,8 +225,11 @@ impl Traces {
     fn message(&self, run: u16, trace: &Trace, span: u64) -> Span {
         let facts = self.facts(span);
         let root = trace.spans.start;
+        // Of each run other traces; those of the first have the ids that the list tells.
+        let mut trace_id = trace.id.to_vec();
+        trace_id.iter_mut().zip((run ^ 1).to_be_bytes()).for_each(|(byte, of_run)| *byte ^= of_run);
         Span {
-            trace_id: trace.id.to_vec(),
+            trace_id,
             span_id: identity(run, span).to_vec(),
             parent_span_id: if span == root { Vec::new() } else { identity(run, root).to_vec() },
             trace_state: trace.tracestate.clone(),
@@ -360,6 +363,30 @@ mod tests {
         assert_eq!(seen.items, traces.spans());
         assert_eq!(traces.kept(&seen).unwrap().len(), traces.all().len());
         assert!(requests_of.values().filter(|requests| requests.len() > 2).count() > traces.all().len() / 4);
+    }
+
+    #[test]
+    fn the_list_tells_what_the_requests_hold() {
+        let traces = Traces::new(Shape::new(2, 2_000));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        traces.write_list(file.path()).unwrap();
+        let mut errors = 0;
+        for (line, trace) in std::fs::read_to_string(file.path()).unwrap().lines().zip(traces.all()) {
+            let told: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(told["id"], hex(&trace.id));
+            let spans = told["spans"].as_array().unwrap();
+            for (told, span) in spans.iter().zip(trace.spans.clone()) {
+                let message = traces.message(1, trace, span);
+                assert_eq!(hex(&message.trace_id), hex(&trace.id));
+                let code = message.status.map_or(0, |status| status.code);
+                assert_eq!(told["status"], ["UNSET", "OK", "ERROR"][code as usize]);
+                assert_eq!(told["end"], message.end_time_unix_nano);
+                assert_eq!(told["attributes"]["deployment.ring"], trace.ring);
+                errors += u64::from(code == 2);
+            }
+            assert_eq!(spans.len() as u64, trace.spans.end - trace.spans.start);
+        }
+        assert!(errors > 0);
     }
 
     #[test]
