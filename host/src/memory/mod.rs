@@ -76,6 +76,13 @@ impl Charge {
         self.bytes = bytes;
         true
     }
+
+    /// Makes this charge at least `bytes` large even where that does not fit, as [`Budget::charge_over`].
+    pub fn grow_over(&mut self, bytes: u64) {
+        let more = bytes.saturating_sub(self.bytes);
+        self.budget.bytes_used.fetch_add(more, Ordering::Relaxed);
+        self.bytes += more;
+    }
 }
 
 impl Drop for Charge {
@@ -101,6 +108,12 @@ mod tests {
         drop(a);
         assert_eq!(budget.bytes_used(), 90);
         drop(b);
+        assert_eq!(budget.bytes_used(), 0);
+        let mut over = budget.charge_over(90);
+        over.grow_over(120);
+        over.grow_over(110);
+        assert_eq!((over.bytes(), budget.bytes_used()), (120, 120));
+        drop(over);
         assert_eq!(budget.bytes_used(), 0);
     }
 }

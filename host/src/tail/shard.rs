@@ -1,15 +1,32 @@
-//! A shard: owns a part of the traces.
+//! A shard: owns a part of the traces, from their first span to their decision and beyond.
+//!
+//! What it does when is in the modules beside: `ingest`, `due`, `settle`; what it holds is here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::arrivals::Arrival;
 use super::explain::Explanation;
-use super::traces::{Traces, Trigger};
-use super::verdict::{Decider, Verdict};
-use crate::memory::Budget;
+use super::history::{History, Past};
+use super::remembered::{Dropped, Kept, Remembered};
+use super::rewrite::Rewrite;
+use super::verdict::THRESHOLD_END;
+use super::waiting::Waiting;
+use crate::memory::{Budget, Charge};
+
+pub use super::due::Due;
+pub use super::ingest::{Full, Ingested};
+pub use super::settle::{Decision, Settled};
+
+/// The process budget is asked for steps of this share of the shard's bytes, within these bounds.
+const STEPS: u64 = 64;
+const STEP_BYTES_MIN: u64 = 4 << 10;
+const STEP_BYTES_MAX: u64 = 1 << 20;
+/// Of a shard's bytes, for the ids of decided traces at most.
+const DECIDED_DIVISOR: u64 = 4;
+/// Of a shard's bytes, for past decisions at most.
+const HISTORY_DIVISOR: u64 = 16;
 
 /// The time of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,83 +46,40 @@ pub struct Settings {
     pub decision_wait: Duration,
     /// How long it waits at most after its root.
     pub wait_after_root: Option<Duration>,
-    /// Traces that may wait; above, the oldest are decided.
+    /// Traces that may wait; above, those with the earliest due time are decided.
     pub traces_max: usize,
-    /// Bytes that the shard may hold, everything counted.
+    /// Bytes that the shard may hold, everything counted; above nine tenths, as `traces_max`. The ids of decided traces take a quarter of
+    /// them at most, whatever their numbers below.
     pub bytes_max: u64,
     /// A trace with as many spans is decided at once.
     pub span_limit: Option<u32>,
     /// A trace with as many bytes is decided at once.
     pub trace_bytes_limit: u64,
-    /// A trace that would have more bytes is dropped.
+    /// A trace that would have more bytes is dropped, with the spans that came with the one too many.
     pub drop_larger_than_bytes: Option<u64>,
-    /// Kept traces that are remembered.
+    /// Kept traces that are remembered: at least the last so many, at most twice as many.
     pub kept_ids_max: usize,
-    /// Dropped traces that are remembered.
+    /// Dropped traces that are remembered: at least the last so many, at most twice as many.
     pub dropped_ids_max: usize,
-    /// Decisions that can be explained in full.
+    /// Decisions that can be explained in full: the last so many, as far as they take no more than a sixteenth of `bytes_max`.
     pub history_max: usize,
-    /// Kept spans say why they were.
+    /// Kept spans say why they were, in attributes.
     pub records_decisions: bool,
 }
 
 /// A part of the traces, owned by one thread.
 #[derive(Debug)]
 pub struct Shard {
-    settings: Settings,
-}
-
-/// Traces to be decided.
-#[derive(Debug)]
-pub struct Due {
-    /// What policies are told of them.
-    pub traces: Traces,
-}
-
-/// What became of an arrival; numbers of spans but `new_traces`.
-#[derive(Debug, Default)]
-pub struct Ingested {
-    /// Late spans of kept traces.
-    pub released: Vec<Released>,
-    /// Traces that began to wait.
-    pub new_traces: u64,
-    /// Spans that came after their trace was kept.
-    pub late_kept: u64,
-    /// Spans that came after their trace was dropped.
-    pub late_dropped: u64,
-    /// Spans of traces that were dropped as they are too large.
-    pub too_large: u64,
-}
-
-/// There is no room: nothing was taken.
-#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("no memory left for more spans")]
-pub struct Full;
-
-/// What became of the traces that were due.
-#[derive(Debug, Default)]
-pub struct Settled {
-    /// Spans of kept traces.
-    pub released: Vec<Released>,
-    /// One for each decided trace, in order.
-    pub decisions: Vec<Decision>,
-}
-
-/// A decision.
-#[derive(Clone, Debug)]
-pub struct Decision {
-    /// It was kept.
-    pub vote_kept: bool,
-    /// Who decided.
-    pub decider: Option<Arc<Decider>>,
-    /// Why then.
-    pub trigger: Trigger,
-    /// Its spans.
-    pub spans: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Since its first span came.
-    pub waited: Duration,
+    pub(super) settings: Settings,
+    pub(super) waiting: Waiting,
+    pub(super) kept: Remembered<Kept>,
+    pub(super) dropped: Remembered<Dropped>,
+    pub(super) history: History,
+    /// The latest time that it was told, in nanoseconds since the start of the process.
+    pub(super) clock: u64,
+    pub(super) offers_early: bool,
+    pub(super) is_draining: bool,
+    charge: Charge,
 }
 
 /// An OTLP request with spans of kept traces.
@@ -124,55 +98,156 @@ pub struct Load {
     pub traces: u64,
     /// Their spans.
     pub spans: u64,
-    /// All bytes: tables, caches and history included.
+    /// All bytes: tables, remembered ids and history included.
     pub bytes: u64,
 }
 
 impl Shard {
-    /// An empty shard; what it holds is charged to `budget`. The seed keys its hashes.
-    pub fn new(settings: Settings, _budget: &Arc<Budget>, _seed: u64) -> Shard {
-        Shard { settings }
+    /// An empty shard; what it holds is charged to `budget`. The seed keys its hashes: it must not be known to senders of telemetry.
+    pub fn new(settings: Settings, budget: &Arc<Budget>, seed: u64) -> Shard {
+        let history_max = settings.bytes_max / HISTORY_DIVISOR / size_of::<Past>() as u64;
+        let history_max = settings.history_max.min(usize::try_from(history_max).unwrap_or(usize::MAX));
+        let mut shard = Shard {
+            waiting: Waiting::new(settings.traces_max, settings.bytes_max, seed),
+            kept: Remembered::new(settings.kept_ids_max, seed),
+            dropped: Remembered::new(settings.dropped_ids_max, seed),
+            history: History::new(history_max),
+            clock: 0,
+            offers_early: false,
+            is_draining: false,
+            charge: budget.charge_over(0),
+            settings,
+        };
+        shard.charge.grow_over(shard.bytes());
+        shard
     }
 
-    /// Takes spans, or nothing.
-    pub fn ingest(&mut self, _now: Now, _arrival: &Arrival) -> Result<Ingested, Full> {
-        Ok(Ingested::default())
+    /// From now on every waiting trace is due, trigger Shutdown.
+    pub fn drain(&mut self) {
+        self.is_draining = true;
     }
 
-    /// The next traces to be decided; `settle` must follow before the next `ingest` or `due`.
-    pub fn due(&mut self, _now: Now) -> Option<Due> {
-        None
+    /// Whether changed traces are offered early; at first they are not.
+    pub fn offer_early(&mut self, wanted: bool) {
+        if wanted && !self.offers_early {
+            // What changed in the meantime was not noted.
+            self.waiting.note_changes();
+        }
+        self.offers_early = wanted;
     }
-
-    /// Their spans as one OTLP request; fills `due.traces.trace_of` in the order of its spans.
-    pub fn spans_of(&self, _due: &mut Due) -> Bytes {
-        Bytes::new()
-    }
-
-    /// Decides: one verdict for each trace.
-    pub fn settle(&mut self, _now: Now, _due: Due, _verdicts: Vec<Verdict>) -> Settled {
-        Settled::default()
-    }
-
-    /// From now on every waiting trace is due.
-    pub fn drain(&mut self) {}
-
-    /// Time since start at which `due` may next have something; None: only after an `ingest`.
-    pub fn wake_at(&self) -> Option<Duration> {
-        None
-    }
-
-    /// Whether changed traces are offered early.
-    pub fn offer_early(&mut self, _wanted: bool) {}
 
     /// What is known of a trace.
-    pub fn explain(&self, _id: [u8; 16]) -> Option<Explanation> {
-        let _ = &self.settings.sampler;
-        None
+    pub fn explain(&self, id: [u8; 16]) -> Option<Explanation> {
+        let sampler = self.settings.sampler.clone();
+        if let Some(trace) = self.waiting.find(id).and_then(|number| self.waiting.traces.get(number)) {
+            return Some(Explanation::of_waiting(sampler, trace));
+        }
+        let past = self.history.last(id);
+        match (self.kept.get(id), self.dropped.get(id), past) {
+            (Some(kept), ..) => Some(Explanation::of_kept(sampler, kept, past)),
+            (_, Some(dropped), _) => Some(Explanation::of_dropped(sampler, dropped, past)),
+            (None, None, Some(past)) => Some(Explanation::of_past(sampler, past)),
+            (None, None, None) => None,
+        }
     }
 
     /// What it holds.
     pub fn load(&self) -> Load {
-        Load::default()
+        Load { traces: self.waiting.traces.len() as u64, spans: self.waiting.spans, bytes: self.bytes() }
     }
+
+    /// Everything that it holds.
+    pub(super) fn bytes(&self) -> u64 {
+        let decided = self.kept.bytes() + self.dropped.bytes() + self.history.bytes();
+        size_of::<Shard>() as u64 + self.waiting.bytes() + decided
+    }
+
+    /// Time does not go back.
+    pub(super) fn advance(&mut self, now: Now) {
+        self.clock = self.clock.max(nanos(now.since_start));
+    }
+
+    /// Makes sure that so many bytes more may be held, with some in reserve for settling; false where they may not.
+    pub(super) fn reserve(&mut self, more: u64) -> bool {
+        let reserve = self.waiting.log.segment_bytes() as u64 + self.step();
+        let wanted = self.bytes().saturating_add(more).saturating_add(reserve);
+        wanted <= self.settings.bytes_max && self.charge_for(wanted)
+    }
+
+    /// Gives back what is charged and not held.
+    pub(super) fn uncharge(&mut self) {
+        let wanted = self.bytes() + self.waiting.log.segment_bytes() as u64 + 2 * self.step();
+        if self.charge.bytes() > wanted + self.step() {
+            self.charge.resize(wanted);
+        }
+    }
+
+    /// Frees what is empty, and closes gaps until no more than so many bytes are held or it is not worth it any more.
+    pub(super) fn reclaim(&mut self, bytes_max: u64) {
+        if self.bytes() <= bytes_max {
+            return;
+        }
+        self.waiting.log.empty_pool();
+        while self.bytes() > bytes_max && self.waiting.compact().is_some() {
+            self.waiting.log.empty_pool();
+        }
+    }
+
+    /// Remembers that a trace was kept.
+    pub(super) fn remember_kept(&mut self, kept: Kept) {
+        self.make_room(|shard| shard.kept.growth(kept.id));
+        self.kept.insert(kept);
+    }
+
+    /// Remembers that a trace was dropped.
+    pub(super) fn remember_dropped(&mut self, dropped: Dropped) {
+        self.make_room(|shard| shard.dropped.growth(dropped.id));
+        self.dropped.insert(dropped);
+    }
+
+    /// What is written into the spans of a kept trace.
+    pub(super) fn rewrite(&self, kept: &Kept) -> Option<Rewrite> {
+        let records = self.settings.records_decisions;
+        Rewrite::of(kept.threshold, kept.randomness, kept.decider.as_ref(), kept.trigger, records)
+    }
+
+    /// Forgets the oldest decisions while remembering another would take too much memory.
+    fn make_room(&mut self, growth: impl Fn(&Shard) -> u64) {
+        // Each kind forgets everything in three steps.
+        for _ in 0..6 {
+            let growth = growth(self);
+            let decided = self.kept.bytes() + self.dropped.bytes() + growth;
+            let bytes = self.bytes() + growth;
+            if growth == 0
+                || decided <= self.settings.bytes_max / DECIDED_DIVISOR
+                    && bytes <= self.settings.bytes_max
+                    && self.charge_for(bytes)
+            {
+                return;
+            }
+            if self.kept.bytes() > self.dropped.bytes() { self.kept.forget() } else { self.dropped.forget() }
+        }
+        self.charge.grow_over(self.bytes() + growth(self));
+    }
+
+    fn charge_for(&mut self, bytes: u64) -> bool {
+        bytes <= self.charge.bytes()
+            || self.charge.resize(bytes.saturating_add(self.step()))
+            || self.charge.resize(bytes)
+    }
+
+    /// Bytes by which the charge grows.
+    fn step(&self) -> u64 {
+        (self.settings.bytes_max / STEPS).clamp(STEP_BYTES_MIN, STEP_BYTES_MAX)
+    }
+}
+
+/// Nanoseconds since the start of the process, for 584 years.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The probability that a rejection threshold stands for, where it is known.
+pub(super) fn probability(threshold: u64) -> Option<f64> {
+    (threshold < THRESHOLD_END).then(|| 1.0 - threshold as f64 / THRESHOLD_END as f64)
 }

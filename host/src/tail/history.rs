@@ -1,0 +1,124 @@
+//! The last decisions, for explanations.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::explain::{Explanation, TraceState};
+use super::remembered::{Dropped, Kept};
+use super::shard::probability;
+use super::trace::Trace;
+use super::traces::Trigger;
+use super::verdict::Decider;
+
+/// A decision.
+#[derive(Clone, Debug)]
+pub(super) struct Past {
+    pub id: [u8; 16],
+    pub is_kept: bool,
+    /// Of a kept one: the rejection threshold.
+    pub threshold: u64,
+    pub decider: Option<Arc<Decider>>,
+    pub trigger: Trigger,
+    pub arrived_unix_nano: u64,
+    pub decided_unix_nano: u64,
+    pub spans: u64,
+}
+
+/// A ring of them.
+#[derive(Debug)]
+pub(super) struct History {
+    past: VecDeque<Past>,
+    max: usize,
+}
+
+impl History {
+    pub(super) fn new(max: usize) -> History {
+        History { past: VecDeque::with_capacity(max), max }
+    }
+
+    /// Bytes allocated.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.past.capacity() * size_of::<Past>()) as u64
+    }
+
+    /// Adds a decision; the oldest goes.
+    pub(super) fn push(&mut self, past: Past) {
+        if self.past.len() >= self.max {
+            self.past.pop_front();
+        }
+        if self.max > 0 {
+            self.past.push_back(past);
+        }
+    }
+
+    /// The last decision on a trace.
+    pub(super) fn last(&self, id: [u8; 16]) -> Option<&Past> {
+        self.past.iter().rev().find(|past| past.id == id)
+    }
+}
+
+impl Explanation {
+    pub(super) fn of_waiting(sampler: String, trace: &Trace) -> Explanation {
+        Explanation {
+            arrived_unix_nano: Some(trace.arrived_unix_nano),
+            spans: Some(u64::from(trace.facts.spans)),
+            due_unix_nano: Some(trace.arrived_unix_nano.saturating_add(trace.due.saturating_sub(trace.arrived))),
+            ..Explanation::of(sampler, TraceState::Waiting)
+        }
+    }
+
+    pub(super) fn of_kept(sampler: String, kept: &Kept, past: Option<&Past>) -> Explanation {
+        Explanation {
+            policy: kept.decider.as_ref().map(|decider| decider.policy.clone()),
+            generation: kept.decider.as_ref().map(|decider| decider.generation),
+            trigger: Some(kept.trigger.as_str()),
+            probability: probability(kept.threshold),
+            decided_unix_nano: Some(kept.decided_unix_nano),
+            arrived_unix_nano: past.map(|past| past.arrived_unix_nano),
+            spans: past.map(|past| past.spans),
+            late_spans: Some(u64::from(kept.late_spans)),
+            ..Explanation::of(sampler, TraceState::Kept)
+        }
+    }
+
+    pub(super) fn of_dropped(sampler: String, dropped: &Dropped, past: Option<&Past>) -> Explanation {
+        let known = past.filter(|past| !past.is_kept).map(|past| Explanation::of_past(sampler.clone(), past));
+        let mut explanation = known.unwrap_or_else(|| Explanation {
+            trigger: Some(dropped.trigger.as_str()),
+            decided_unix_nano: Some(u64::from(dropped.decided_unix_seconds) * 1_000_000_000),
+            ..Explanation::of(sampler, TraceState::Dropped)
+        });
+        explanation.late_spans = Some(u64::from(dropped.late_spans));
+        explanation
+    }
+
+    pub(super) fn of_past(sampler: String, past: &Past) -> Explanation {
+        let state = if past.is_kept { TraceState::Kept } else { TraceState::Dropped };
+        Explanation {
+            policy: past.decider.as_ref().map(|decider| decider.policy.clone()),
+            generation: past.decider.as_ref().map(|decider| decider.generation),
+            trigger: Some(past.trigger.as_str()),
+            probability: if past.is_kept { probability(past.threshold) } else { None },
+            decided_unix_nano: Some(past.decided_unix_nano),
+            arrived_unix_nano: Some(past.arrived_unix_nano),
+            spans: Some(past.spans),
+            ..Explanation::of(sampler, state)
+        }
+    }
+
+    fn of(sampler: String, state: TraceState) -> Explanation {
+        Explanation {
+            sampler,
+            state,
+            policy: None,
+            generation: None,
+            trigger: None,
+            probability: None,
+            decided_unix_nano: None,
+            arrived_unix_nano: None,
+            spans: None,
+            late_spans: None,
+            due_unix_nano: None,
+        }
+    }
+}
