@@ -25,6 +25,9 @@ const EARLY_EVERY: Duration = Duration::from_millis(100);
 /// A shard that has as much room left, beside four times what arrives, is not full: its log and its tables grow in steps.
 const STEP_BYTES_MAX: u64 = 1 << 20;
 
+/// Bytes of a remembered decision, with those that are about to be forgotten.
+const ID_BYTES_MAX: u64 = 300;
+
 pub struct Lane {
     pub shard: Shard,
     pub model: Model,
@@ -69,6 +72,7 @@ impl Lane {
     ) -> bool {
         let (groups, count) = (by_trace(spans), arrival.spans());
         let ids: Vec<_> = groups.iter().map(|(id, _)| *id).collect();
+        self.note_pressure(may_be_full);
         let places = self.model.places(&ids);
         let before = self.shard.load();
         let Ok(ingested) = self.shard.ingest(now, arrival) else {
@@ -99,7 +103,7 @@ impl Lane {
                 Place::Remembered => true,
                 Place::New | Place::Waiting => false,
                 Place::PerhapsForgotten => {
-                    let found = self.observe(&id);
+                    let found = self.observe(&id, &spans);
                     *(if found { &mut covered.still_remembered } else { &mut covered.forgotten }) += 1;
                     // Dropped before or dropped now as too large: both look alike.
                     is_open |= self.settings.drop_larger_than_bytes.is_some();
@@ -121,7 +125,7 @@ impl Lane {
         assert_eq!(ingested.late_dropped + ingested.too_large, late_dropped + too_large, "dropped spans");
         assert!(is_open || ingested.too_large == too_large, "{} too large, not {too_large}", ingested.too_large);
         assert!(is_open || new.contains(&ingested.new_traces), "{} new traces, not {new:?}", ingested.new_traces);
-        check_all_released(&ingested.released, &expected, self.settings.records_decisions);
+        check_all_released(&ingested.released, &expected, self.settings.records_decisions, false);
         self.released += expected.len() as u64;
         self.dropped += late_dropped + too_large;
         covered.late_kept += ingested.late_kept;
@@ -136,11 +140,22 @@ impl Lane {
         (self.last_rank, self.last_due) = (0, Duration::ZERO);
     }
 
-    /// Whether a trace follows a decision that may have been forgotten.
-    fn observe(&self, id: &TraceId) -> bool {
+    /// Whether spans followed a decision that may have been forgotten before; it may be forgotten by now.
+    fn observe(&self, id: &TraceId, spans: &[RawSpan]) -> bool {
         let state = self.shard.explain(*id).map(|explanation| explanation.state);
-        let remembered = self.model.remembered[id].kept.is_some();
-        state == Some(if remembered { TraceState::Kept } else { TraceState::Dropped })
+        let bytes: u64 = spans.iter().map(|span| span.bytes.len() as u64).sum();
+        let is_too_large = self.settings.drop_larger_than_bytes.is_some_and(|max| bytes > max);
+        let was_kept = self.model.remembered[id].kept.is_some();
+        state != Some(TraceState::Waiting) && !(is_too_large && was_kept && state == Some(TraceState::Dropped))
+    }
+
+    /// Decisions are remembered in what memory there is.
+    pub fn note_pressure(&mut self, others_need_memory: bool) {
+        let (held, bytes_max) = (self.shard.load().bytes, self.settings.bytes_max);
+        let ids_bytes = (self.settings.kept_ids_max + self.settings.dropped_ids_max) as u64 * ID_BYTES_MAX;
+        if others_need_memory || held + STEP_BYTES_MAX > bytes_max || ids_bytes > bytes_max / 8 {
+            self.model.memory_is_short();
+        }
     }
 
     /// Has the next traces decided; false if there are none.
@@ -189,7 +204,7 @@ impl Lane {
             }
         }
         assert!(decisions.next().is_none(), "a decision for a trace that waits on");
-        check_all_released(&settled.released, &expected, self.settings.records_decisions);
+        check_all_released(&settled.released, &expected, self.settings.records_decisions, true);
         self.released += expected.len() as u64;
         true
     }

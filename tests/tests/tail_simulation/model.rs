@@ -31,6 +31,8 @@ pub struct Model {
     pub remembered: HashMap<TraceId, Remembered>,
     /// Counts what touches the memory of decisions.
     step: u64,
+    /// What was remembered at this step may have been forgotten since, as memory was short.
+    short_at: u64,
 }
 
 /// A trace that waits.
@@ -84,7 +86,7 @@ pub enum Fate {
 
 impl Model {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, waiting: HashMap::new(), remembered: HashMap::new(), step: 0 }
+        Self { limits, waiting: HashMap::new(), remembered: HashMap::new(), step: 0, short_at: 0 }
     }
 
     /// The id of the trace that a span belongs to.
@@ -118,10 +120,15 @@ impl Model {
             + self.remembered.keys().filter(same_kind).filter(at_the_same_time).count()
             + self.may_grow(this, arriving);
         match () {
-            () if newer_at_most < max => Place::Remembered,
             () if newer_at_least >= 2 * max => Place::New,
+            () if newer_at_most < max && this.touched > self.short_at => Place::Remembered,
             () => Place::PerhapsForgotten,
         }
+    }
+
+    /// Memory is short: decisions may be forgotten early, as bytes are what is bounded first.
+    pub fn memory_is_short(&mut self) {
+        self.short_at = self.step;
     }
 
     /// Traces of a request that may be dropped as too large before the others are looked up.

@@ -156,7 +156,9 @@ fn check_attributes(
     if !records {
         return if wanted == found { Ok(()) } else { Err("attributes changed".to_owned()) };
     }
-    let ours = [POLICY, GENERATION, TRIGGER, PROBABILITY];
+    // What is not written replaces nothing.
+    let is_known = found.iter().any(|(_, a)| a.key == PROBABILITY && double(a).is_some());
+    let ours = if is_known { &[POLICY, GENERATION, TRIGGER, PROBABILITY][..] } else { &[POLICY, GENERATION, TRIGGER] };
     wanted.retain(|(_, attribute)| !ours.contains(&attribute.key.as_str()));
     let Some((own, new)) = found.split_at_checked(wanted.len()) else {
         return Err("attributes are missing".to_owned());
@@ -169,11 +171,8 @@ fn check_attributes(
     let right = is(POLICY, &Value::StringValue(kept.policy.clone()))
         && is(GENERATION, &Value::IntValue(kept.generation as i64))
         && is(TRIGGER, &Value::StringValue(kept.trigger.to_owned()));
-    if let Some((_, recorded)) = new.iter().find(|(_, attribute)| attribute.key == PROBABILITY) {
+    if let Some(recorded) = new.iter().filter(|(_, a)| a.key == PROBABILITY).find_map(|(_, a)| double(a)) {
         count += 1;
-        let Some(Value::DoubleValue(recorded)) = recorded.value.as_ref().and_then(|v| v.value.as_ref()) else {
-            return Err("the probability is no double".to_owned());
-        };
         let threshold = kept.threshold.max(incoming.unwrap_or(0));
         let probability = 1.0 - threshold as f64 / THRESHOLD_END as f64;
         if kept.threshold == THRESHOLD_UNKNOWN || (recorded - probability).abs() > 1e-12 {
@@ -183,6 +182,13 @@ fn check_attributes(
         return Err("the probability is not recorded".to_owned());
     }
     if right && new.len() == count { Ok(()) } else { Err(format!("recorded {new:?}, not {kept:?}")) }
+}
+
+fn double(attribute: &KeyValue) -> Option<f64> {
+    match attribute.value.as_ref()?.value.as_ref()? {
+        Value::DoubleValue(number) => Some(*number),
+        _ => None,
+    }
 }
 
 fn value_is(attribute: &KeyValue, value: &Value) -> bool {

@@ -124,6 +124,7 @@ impl World {
             _ => self.others_take_memory(),
         }
         for lane in &mut self.lanes {
+            lane.note_pressure(self.others.is_some());
             lane.check_state(&mut self.rng, self.now);
         }
         let held: u64 = self.lanes.iter().map(|lane| lane.shard.load().bytes).sum();
@@ -189,6 +190,7 @@ impl World {
         for lane in &mut self.lanes {
             let mut rounds = 0;
             while lane.decide(&mut self.rng, self.now, self.serving, &mut self.covered) {
+                lane.note_pressure(self.others.is_some());
                 rounds += 1;
                 assert!(rounds < ROUNDS_MAX, "deciding does not come to an end");
             }
