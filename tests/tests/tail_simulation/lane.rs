@@ -74,6 +74,7 @@ impl Lane {
         let ids: Vec<_> = groups.iter().map(|(id, _)| *id).collect();
         self.note_pressure(may_be_full);
         let places = self.model.places(&ids);
+        let known: Vec<_> = ids.iter().map(|id| self.shard.explain(*id).is_some()).collect();
         let before = self.shard.load();
         let Ok(ingested) = self.shard.ingest(now, arrival) else {
             let needed = before.bytes + 4 * arrival.bytes() + STEP_BYTES_MAX;
@@ -96,17 +97,15 @@ impl Lane {
         };
         self.taken += count;
         let (mut new, mut late_dropped, mut too_large) = (0..=0, 0, 0);
-        let (mut is_open, mut expected) = (false, Vec::new());
-        for ((id, spans), place) in groups.into_iter().zip(places) {
+        let mut expected = Vec::new();
+        for (((id, spans), place), known) in groups.into_iter().zip(places).zip(known) {
             let arriving = spans.len() as u64;
             let is_remembered = match place {
                 Place::Remembered => true,
                 Place::New | Place::Waiting => false,
                 Place::PerhapsForgotten => {
-                    let found = self.observe(&id, &spans);
+                    let found = self.observe(&id, known);
                     *(if found { &mut covered.still_remembered } else { &mut covered.forgotten }) += 1;
-                    // Dropped before or dropped now as too large: both look alike.
-                    is_open |= self.settings.drop_larger_than_bytes.is_some();
                     found
                 }
             };
@@ -122,9 +121,8 @@ impl Lane {
             }
         }
         assert_eq!(ingested.late_kept, expected.len() as u64, "late spans of kept traces");
-        assert_eq!(ingested.late_dropped + ingested.too_large, late_dropped + too_large, "dropped spans");
-        assert!(is_open || ingested.too_large == too_large, "{} too large, not {too_large}", ingested.too_large);
-        assert!(is_open || new.contains(&ingested.new_traces), "{} new traces, not {new:?}", ingested.new_traces);
+        assert_eq!((ingested.late_dropped, ingested.too_large), (late_dropped, too_large), "dropped spans");
+        assert!(new.contains(&ingested.new_traces), "{} new traces, not {new:?}", ingested.new_traces);
         check_all_released(&ingested.released, &expected, self.settings.records_decisions, false);
         self.released += expected.len() as u64;
         self.dropped += late_dropped + too_large;
@@ -140,13 +138,11 @@ impl Lane {
         (self.last_rank, self.last_due) = (0, Duration::ZERO);
     }
 
-    /// Whether spans followed a decision that may have been forgotten before; it may be forgotten by now.
-    fn observe(&self, id: &TraceId, spans: &[RawSpan]) -> bool {
-        let state = self.shard.explain(*id).map(|explanation| explanation.state);
-        let bytes: u64 = spans.iter().map(|span| span.bytes.len() as u64).sum();
-        let is_too_large = self.settings.drop_larger_than_bytes.is_some_and(|max| bytes > max);
-        let was_kept = self.model.remembered[id].kept.is_some();
-        state != Some(TraceState::Waiting) && !(is_too_large && was_kept && state == Some(TraceState::Dropped))
+    /// Whether spans followed a decision that may have been forgotten before. The history knows longer, but is off where traces that come
+    /// anew may be dropped at once, and so do not wait now.
+    fn observe(&self, id: &TraceId, was_known: bool) -> bool {
+        let waits = || self.shard.explain(*id).is_some_and(|explanation| explanation.state == TraceState::Waiting);
+        was_known && (self.settings.history_max == 0 || !waits())
     }
 
     /// Decisions are remembered in what memory there is.

@@ -318,6 +318,7 @@ fn settings(rng: &mut StdRng) -> Settings {
     let decision_wait = Duration::from_millis([50, 1_000, 10_000, 30_000][rng.random_range(0..4)]);
     let some = |rng: &mut StdRng, values: [u64; 3]| rng.random::<bool>().then(|| values[rng.random_range(0..3)]);
     let few = |rng: &mut StdRng, values: [usize; 4]| values[rng.random_range(0..4)];
+    let drop_larger_than_bytes = some(rng, [1_000, 4_000, 30_000]);
     Settings {
         sampler: "tail_sampling/lab".to_owned(),
         decision_wait,
@@ -326,10 +327,10 @@ fn settings(rng: &mut StdRng) -> Settings {
         bytes_max: if rng.random_ratio(1, 3) { rng.random_range(2 * MIB..6 * MIB) } else { 1 << 30 },
         span_limit: some(rng, [1, 5, 20]).map(|spans| spans as u32),
         trace_bytes_limit: some(rng, [500, 5_000, 20_000]).unwrap_or(10 * MIB),
-        drop_larger_than_bytes: some(rng, [1_000, 4_000, 30_000]),
+        drop_larger_than_bytes,
         kept_ids_max: few(rng, [0, 5, 40, 10_000]),
         dropped_ids_max: few(rng, [0, 5, 40, 10_000]),
-        history_max: few(rng, [0, 1, 10, 1_000]),
+        history_max: if drop_larger_than_bytes.is_some() { 0 } else { few(rng, [0, 1, 10, 1_000]) },
         records_decisions: rng.random(),
     }
 }
