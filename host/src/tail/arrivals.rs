@@ -140,12 +140,11 @@ impl Request {
         self.bytes.get(span.start as usize..span.end as usize).unwrap_or_default()
     }
 
-    /// The number of a scope's ResourceSpans, its header, and the header of the scope itself.
-    pub(super) fn headers(&self, scope: u32) -> (u32, &[u8], &[u8]) {
+    /// The headers of a scope's ResourceSpans and of the scope itself.
+    pub(super) fn headers(&self, scope: u32) -> (&[u8], &[u8]) {
         let of = |range: &Range<u32>| self.headers.get(range.start as usize..range.end as usize).unwrap_or_default();
-        let Some(scope) = self.scopes.get(scope as usize) else { return (0, &[], &[]) };
-        let resource = self.resources.get(scope.resource as usize).map_or(&[][..], of);
-        (scope.resource, resource, of(&scope.header))
+        let Some(scope) = self.scopes.get(scope as usize) else { return (&[], &[]) };
+        (self.resources.get(scope.resource as usize).map_or(&[][..], of), of(&scope.header))
     }
 
     /// How many scopes.

@@ -63,13 +63,14 @@ impl Shard {
             if next == NONE {
                 break;
             }
-            let is_short = picker.traces.len() - picker.picks.len() > traces_max
-                || held.saturating_sub(picker.bytes + TRACE_BYTES * picker.picks.len() as u64) > bytes_max;
+            let freed = picker.bytes + TRACE_BYTES * picker.picks.len() as u64;
+            let is_short =
+                picker.traces.len() - picker.picks.len() > traces_max || held.saturating_sub(freed) > bytes_max;
             let trigger = match is_root {
                 _ if self.is_draining => Trigger::Shutdown,
                 true if due(next) <= self.clock => Trigger::Root,
                 false if due(next) <= self.clock => Trigger::Wait,
-                _ if is_short => Trigger::Memory,
+                _ if is_short && self.settings.evicts => Trigger::Memory,
                 _ => break,
             };
             if picker.pick(next, trigger) {
@@ -90,8 +91,10 @@ impl Shard {
 
     /// Their spans as one OTLP request, grouped by resource and scope; fills `due.traces.trace_of` in the order of its spans.
     pub fn spans_of(&self, due: &mut Due) -> Bytes {
-        let traces = (0..).zip(&due.picks);
-        let mut parts: Vec<_> = traces.flat_map(|(trace, pick)| self.waiting.parts(pick.number, trace, None)).collect();
+        let mut parts = Vec::new();
+        for (trace, pick) in (0..).zip(&due.picks) {
+            self.waiting.parts(pick.number, trace, None, &mut parts);
+        }
         requests::group(&mut parts);
         due.traces.trace_of.clear();
         for part in &parts {
@@ -104,12 +107,12 @@ impl Shard {
     pub fn wake_at(&self) -> Option<Duration> {
         let waiting = &self.waiting;
         let queues = &waiting.queues;
+        let is_short = waiting.traces.len() > self.settings.traces_max
+            || waiting.traces.len() > 0 && self.bytes() > self.settings.bytes_max / 100 * HELD_PERCENT;
         let is_due = queues.limit.first() != NONE
             || self.is_draining && waiting.traces.len() > 0
-            || self.offers_early && waiting.ready.first() != NONE
-            || waiting.traces.len() > self.settings.traces_max
-            || waiting.traces.len() > 0 && self.bytes() > self.settings.bytes_max / 100 * HELD_PERCENT;
-        if is_due {
+            || self.offers_early && waiting.ready.first() != NONE;
+        if is_due || is_short && self.settings.evicts {
             return Some(Duration::from_nanos(self.clock));
         }
         let due = [queues.wait.first(), queues.root.first()].into_iter();

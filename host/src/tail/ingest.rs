@@ -1,8 +1,9 @@
 //! Spans arrive.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::arrivals::{Arrival, Run, Span};
+use super::arrivals::{Arrival, Run};
 use super::history::Past;
 use super::remembered::{Dropped, Kept};
 use super::requests::{self, Part, RELEASED_BYTES_MAX};
@@ -139,7 +140,7 @@ impl Shard {
 
     /// Drops a trace at once; how many spans of it waited.
     fn drop_too_large(&mut self, now: Now, number: Option<u32>, run: &Run) -> u64 {
-        let gone = number.and_then(|number| self.waiting.remove(number));
+        let gone = number.and_then(|number| self.waiting.remove(&[number]).pop().flatten());
         let waited = gone.as_ref().map_or(0, |trace| u64::from(trace.facts.spans));
         self.remember_dropped(Dropped::new(run.id, Trigger::Limit, now.unix_nano));
         self.history.push(Past {
@@ -177,15 +178,20 @@ impl Settings {
     }
 }
 
-/// The spans of kept traces, as they arrived.
+/// Requests of late spans of kept traces.
 fn release(arrival: &Arrival, late: &[(&Run, Option<Rewrite>)]) -> Vec<Released> {
     let request = arrival.request();
+    // Envelopes that stand in the request more than once are one in what leaves.
+    let (mut resources, mut scopes) = (BTreeMap::new(), BTreeMap::new());
     let mut parts = Vec::new();
     for (run, rewrite) in late {
         for &span in request.spans(run) {
-            let Span { scope: number, .. } = span;
-            let (resource_number, resource, scope) = request.headers(number);
-            let (envelope, spans) = ((resource_number, number), request.span(span));
+            let (resource, scope) = request.headers(span.scope);
+            let next = resources.len() as u32;
+            let resource_number = *resources.entry(resource).or_insert(next);
+            let next = scopes.len() as u32;
+            let envelope = (resource_number, *scopes.entry((resource, scope)).or_insert(next));
+            let spans = request.span(span);
             parts.push(Part { trace: 0, envelope, resource, scope, spans, count: 1, rewrite: rewrite.as_ref() });
         }
     }

@@ -24,8 +24,8 @@ const POOL_DIVISOR: usize = 16;
 /// Spans of one trace and scope that came together, as they stand in a ScopeSpans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// The trace's next record, or [`NONE`].
-    pub next: u32,
+    /// The trace's record before, or [`NONE`]: so nothing that was written before is touched when another comes.
+    pub before: u32,
     /// The trace's number; [`NONE`] where the record is garbage.
     pub trace: u32,
     /// The number of the scope's header.
@@ -161,24 +161,42 @@ impl Log {
         Some((record, data.get(RECORD_BYTES..RECORD_BYTES + record.len as usize)?))
     }
 
-    /// A trace's records from this one on.
-    pub(super) fn chain(&self, first: u32) -> impl Iterator<Item = (Record, &[u8])> {
-        let mut at = first;
-        std::iter::from_fn(move || {
-            let (record, spans) = self.spans(at)?;
-            at = record.next;
-            Some((record, spans))
-        })
+    /// Appends a trace's records up to its last one, the first of them first.
+    pub(super) fn chain<'a>(&'a self, last: u32, to: &mut Vec<(Record, &'a [u8])>) {
+        let from = to.len();
+        let mut at = last;
+        while let Some((record, spans)) = self.spans(at) {
+            to.push((record, spans));
+            at = record.before;
+        }
+        to.get_mut(from..).unwrap_or_default().reverse();
     }
 
-    /// Makes `next` follow the record at an address.
-    pub(super) fn link(&mut self, address: u32, next: u32) {
-        self.put(address, 0, next);
+    /// Makes the record at an address follow another.
+    pub(super) fn link(&mut self, address: u32, before: u32) {
+        self.put(address, 0, before);
+    }
+
+    /// Makes all records of traces garbage, given the last one of each. Each is told to `each`.
+    ///
+    /// Goes through all traces side by side: records lie far apart, and so the processor waits for many of them at a time.
+    pub(super) fn free_chains(&mut self, mut lasts: Vec<u32>, mut each: impl FnMut(Record)) {
+        while !lasts.is_empty() {
+            lasts.retain_mut(|at| {
+                let Some(record) = self.record(*at) else { return false };
+                each(record);
+                self.free(*at, record);
+                *at = record.before;
+                record.before != NONE
+            });
+        }
     }
 
     /// Makes a record garbage. A segment without others is freed.
-    pub(super) fn free(&mut self, address: u32) {
-        let Some(record) = self.record(address).filter(|record| record.trace != NONE) else { return };
+    fn free(&mut self, address: u32, record: Record) {
+        if record.trace == NONE {
+            return;
+        }
         self.put(address, 4, NONE);
         let bytes = record_bytes(record.len as usize);
         let number = split(address).0;
@@ -255,7 +273,7 @@ impl Log {
         let segment = self.segments.get_mut(number as usize)?.as_mut()?;
         segment.data = data;
         segment.live += bytes;
-        self.free(from);
+        self.free(from, record);
         Some(address(number, start))
     }
 
@@ -303,12 +321,15 @@ impl Log {
     }
 
     fn recycle(&mut self, mut data: Vec<u8>) {
-        let used = self.segments.len() - self.vacant.len();
-        if data.capacity() == self.segment_bytes && self.pool.len() < POOL_MIN + used / POOL_DIVISOR {
+        if data.capacity() == self.segment_bytes {
             data.clear();
             self.pool.push(data);
         } else {
             self.bytes -= data.capacity() as u64;
+        }
+        let used = self.segments.len() - self.vacant.len();
+        while self.pool.len() > POOL_MIN + used / POOL_DIVISOR {
+            self.bytes -= self.pool.pop().map_or(0, |data| data.capacity() as u64);
         }
     }
 
@@ -325,7 +346,7 @@ impl Log {
 impl Record {
     fn encode(self) -> [u8; RECORD_BYTES] {
         let mut bytes = [0; RECORD_BYTES];
-        let words = [self.next, self.trace, self.header, self.spans, self.len];
+        let words = [self.before, self.trace, self.header, self.spans, self.len];
         for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
             to.copy_from_slice(&word.to_le_bytes());
         }
@@ -334,9 +355,9 @@ impl Record {
 
     fn decode(bytes: &[u8]) -> Option<Record> {
         let bytes: &[u8; RECORD_BYTES] = bytes.first_chunk()?;
-        let [next, trace, header, spans, len, _] =
+        let [before, trace, header, spans, len, _] =
             std::array::from_fn(|i| bytes[4 * i..].first_chunk().map_or(0, |word| u32::from_le_bytes(*word)));
-        Some(Record { next, trace, header, spans, len })
+        Some(Record { before, trace, header, spans, len })
     }
 }
 

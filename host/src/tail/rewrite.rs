@@ -7,11 +7,12 @@ use super::tracestate::{self, Threshold};
 use super::verdict::{Decider, THRESHOLD_END};
 use crate::batch::wire::{DEPTH_MAX, Extent, LEN, Reader, put_varint64};
 
-/// Attributes of recorded decisions.
+/// Attributes of recorded decisions. Where they are recorded none that came with a span stays, as it would tell of another sampler.
 const POLICY: &str = "tailsampling.policy";
 const GENERATION: &str = "sluicebox.sampling.generation";
 const TRIGGER: &str = "sluicebox.sampling.trigger";
 const PROBABILITY: &str = "sluicebox.sampling.probability";
+const RECORDED: [&str; 4] = [POLICY, GENERATION, TRIGGER, PROBABILITY];
 
 /// Fields of ScopeSpans, Span, KeyValue and AnyValue (OTLP, trace.proto and common.proto), as tags.
 const SPAN_TAG: u8 = 2 << 3 | LEN;
@@ -35,8 +36,6 @@ pub(super) struct Rewrite {
     randomness: u64,
     /// Attributes that are the same for all spans, as fields of Span; None where decisions are not recorded.
     recorded: Option<Vec<u8>>,
-    /// Their keys.
-    keys: Vec<&'static str>,
 }
 
 impl Rewrite {
@@ -48,16 +47,14 @@ impl Rewrite {
         trigger: Trigger,
         records_decisions: bool,
     ) -> Option<Rewrite> {
-        let mut rewrite = Rewrite { threshold, randomness, recorded: None, keys: Vec::new() };
+        let mut rewrite = Rewrite { threshold, randomness, recorded: None };
         if records_decisions {
             let mut recorded = Vec::new();
             if let Some(decider) = decider {
                 put_attribute(POLICY, Value::String(&decider.policy), &mut recorded);
                 put_attribute(GENERATION, Value::Int(decider.generation), &mut recorded);
-                rewrite.keys.extend([POLICY, GENERATION]);
             }
             put_attribute(TRIGGER, Value::String(trigger.as_str()), &mut recorded);
-            rewrite.keys.push(TRIGGER);
             rewrite.recorded = Some(recorded);
         }
         (threshold != 0 || records_decisions).then_some(rewrite)
@@ -72,11 +69,8 @@ impl Rewrite {
             return false;
         }
         let probability = threshold.map(|threshold| 1.0 - threshold as f64 / THRESHOLD_END as f64);
-        let is_replaced = |attribute: &[u8]| {
-            let Some(key) = last(attribute, KEY) else { return false };
-            let is_probability = key == PROBABILITY.as_bytes() && probability.is_some();
-            self.recorded.is_some() && (is_probability || self.keys.iter().any(|own| key == own.as_bytes()))
-        };
+        let is_ours = |key: &[u8]| RECORDED.iter().any(|own| key == own.as_bytes());
+        let is_replaced = |attribute: &[u8]| self.recorded.is_some() && last(attribute, KEY).is_some_and(is_ours);
         let mut out = Vec::with_capacity(body.len() + 64 + self.recorded.as_ref().map_or(0, Vec::len));
         let mut to_write = written.as_deref().filter(|text| !text.is_empty());
         let mut fields = Reader::new(body);

@@ -8,7 +8,7 @@ use super::history::Past;
 use super::remembered::{Dropped, Kept};
 use super::requests::{self, RELEASED_BYTES_MAX};
 use super::shard::{Now, Released, Shard};
-use super::trace::Early;
+use super::trace::{Early, Trace};
 use super::traces::Trigger;
 use super::verdict::{Decider, THRESHOLD_UNKNOWN, Verdict, Vote};
 
@@ -43,6 +43,9 @@ pub struct Decision {
     pub waited: Duration,
 }
 
+/// A trace, and what is remembered of it if it is kept.
+type Decided = (Pick, Option<Kept>, Option<Arc<Decider>>);
+
 impl Shard {
     /// Decides, given one verdict for each trace, in order: kept traces are released, and every decided one is remembered. One that was
     /// offered early and is not settled goes on waiting. Without a verdict a trace is dropped, as no policy kept it.
@@ -75,25 +78,37 @@ impl Shard {
             }
         }
         let released = self.release(&decided);
-        let decisions = decided.into_iter().filter_map(|(pick, kept, decider)| self.decide(now, pick, kept, decider));
-        let settled = Settled { decisions: decisions.collect(), released };
+        let numbers: Vec<u32> = decided.iter().map(|(pick, ..)| pick.number).collect();
+        let gone = self.waiting.remove(&numbers);
+        let decide = |((pick, kept, decider), trace): (Decided, Option<Trace>)| {
+            Some(self.remember(now, pick, kept, decider, &trace?))
+        };
+        let decisions = decided.into_iter().zip(gone).filter_map(decide).collect();
         self.tidy_up();
-        settled
+        Settled { released, decisions }
     }
 
     /// Requests of the spans of kept traces.
-    fn release(&self, decided: &[(Pick, Option<Kept>, Option<Arc<Decider>>)]) -> Vec<Released> {
+    fn release(&self, decided: &[Decided]) -> Vec<Released> {
         let kept = decided.iter().filter_map(|(pick, kept, _)| Some((pick.number, self.rewrite(kept.as_ref()?))));
         let kept: Vec<_> = kept.collect();
-        let parts = kept.iter().flat_map(|(number, rewrite)| self.waiting.parts(*number, 0, rewrite.as_ref()));
-        let mut parts: Vec<_> = parts.collect();
+        let mut parts = Vec::new();
+        for (number, rewrite) in &kept {
+            self.waiting.parts(*number, 0, rewrite.as_ref(), &mut parts);
+        }
         requests::group(&mut parts);
         requests::write(&parts, RELEASED_BYTES_MAX)
     }
 
-    /// Takes a trace out, and remembers what was decided.
-    fn decide(&mut self, now: Now, pick: Pick, kept: Option<Kept>, decider: Option<Arc<Decider>>) -> Option<Decision> {
-        let trace = self.waiting.remove(pick.number)?;
+    /// Remembers what was decided of a trace.
+    fn remember(
+        &mut self,
+        now: Now,
+        pick: Pick,
+        kept: Option<Kept>,
+        decider: Option<Arc<Decider>>,
+        trace: &Trace,
+    ) -> Decision {
         let spans = u64::from(trace.facts.spans);
         let is_kept = kept.is_some();
         self.history.push(Past {
@@ -110,14 +125,14 @@ impl Shard {
             Some(kept) => self.remember_kept(kept),
             None => self.remember_dropped(Dropped::new(pick.id, pick.trigger, now.unix_nano)),
         }
-        Some(Decision {
+        Decision {
             vote_kept: is_kept,
             decider,
             trigger: pick.trigger,
             spans,
             bytes: trace.facts.bytes,
             waited: Duration::from_nanos(self.clock.saturating_sub(trace.arrived)),
-        })
+        }
     }
 
     /// Closes some gaps where there are many, and gives memory back.

@@ -51,6 +51,8 @@ pub struct Settings {
     /// Bytes that the shard may hold, everything counted; above nine tenths, as `traces_max`. The ids of decided traces take a quarter of
     /// them at most, whatever their numbers below.
     pub bytes_max: u64,
+    /// Whether these two bounds have traces decided before their time; else the owner lets requests wait for room.
+    pub evicts: bool,
     /// A trace with as many spans is decided at once.
     pub span_limit: Option<u32>,
     /// A trace with as many bytes is decided at once.

@@ -133,7 +133,7 @@ mod tests {
             table.shrink(hash(&number), hash);
         }
         assert_eq!(table.len(), 0);
-        assert!(table.bytes() < full / 20, "{} of {full} bytes are left", table.bytes());
+        assert!(table.bytes() < full / 10, "{} of {full} bytes are left", table.bytes());
     }
 
     #[test]

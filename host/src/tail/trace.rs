@@ -24,9 +24,8 @@ pub(super) struct Trace {
     pub arrived_unix_nano: u64,
     /// When it is due, as `arrived`.
     pub due: u64,
-    /// Its first and last record in the log.
-    pub head: u32,
-    pub tail: u32,
+    /// Its last record in the log.
+    pub last: u32,
     due_links: Links,
     early_links: Links,
     /// Milliseconds since the start of the process, modulo 2^32.
@@ -93,8 +92,7 @@ impl Trace {
             arrived,
             arrived_unix_nano,
             due,
-            head: NONE,
-            tail: NONE,
+            last: NONE,
             due_links: UNLINKED,
             early_links: UNLINKED,
             offered_millis: 0,

@@ -100,17 +100,13 @@ impl Waiting {
             let (count, len) = self.fitting(rest);
             let Some(header) = held.number(scope, request, &mut self.headers) else { return false };
             let spans = rest.get(..count).unwrap_or_default();
-            let record = Record { next: NONE, trace: number, header, spans: count as u32, len: len as u32 };
+            let Some(trace) = self.traces.get_mut(number) else { return false };
+            let record = Record { before: trace.last, trace: number, header, spans: count as u32, len: len as u32 };
             let Some(address) = self.log.write(record, spans.iter().map(|&span| request.span(span))) else {
                 return false;
             };
+            trace.last = address;
             self.headers.retain(header);
-            let Some(trace) = self.traces.get_mut(number) else { return false };
-            match trace.tail {
-                NONE => trace.head = address,
-                tail => self.log.link(tail, address),
-            }
-            trace.tail = address;
             rest = rest.get(count..).unwrap_or_default();
         }
         if let Some(trace) = self.traces.get_mut(number) {
@@ -156,15 +152,19 @@ impl Waiting {
         self.queues.of(queue).push(number, &mut self.traces);
     }
 
-    /// A trace goes, with its spans.
-    pub(super) fn remove(&mut self, number: u32) -> Option<Trace> {
+    /// Traces go, with their spans. One entry for each: None where it is not there.
+    pub(super) fn remove(&mut self, numbers: &[u32]) -> Vec<Option<Trace>> {
+        let gone: Vec<Option<Trace>> = numbers.iter().map(|&number| self.unlink(number)).collect();
+        let lasts = gone.iter().flatten().map(|trace| trace.last).collect();
+        let headers = &mut self.headers;
+        self.log.free_chains(lasts, |record| headers.release(record.header));
+        gone
+    }
+
+    /// Takes a trace out of everything but the log.
+    fn unlink(&mut self, number: u32) -> Option<Trace> {
         self.set_early(number, Early::No);
-        let (queue, mut at, id) = self.traces.get(number).map(|trace| (trace.queue, trace.head, trace.id))?;
-        while let Some(record) = self.log.record(at) {
-            self.headers.release(record.header);
-            self.log.free(at);
-            at = record.next;
-        }
+        let (queue, id) = self.traces.get(number).map(|trace| (trace.queue, trace.id))?;
         self.queues.of(queue).remove(number, &mut self.traces);
         let hash = self.hash(id);
         self.numbers.remove(hash, |found| *found == number);
@@ -222,19 +222,15 @@ impl Waiting {
         }
     }
 
-    /// The spans of a trace, for a request.
-    pub(super) fn parts<'a>(
-        &'a self,
-        number: u32,
-        trace: u32,
-        rewrite: Option<&'a Rewrite>,
-    ) -> impl Iterator<Item = Part<'a>> {
-        let first = self.traces.get(number).map_or(NONE, |trace| trace.head);
-        self.log.chain(first).map(move |(record, spans)| {
+    /// Appends the spans of a trace, for a request.
+    pub(super) fn parts<'a>(&'a self, number: u32, trace: u32, rewrite: Option<&'a Rewrite>, to: &mut Vec<Part<'a>>) {
+        let mut chain = Vec::new();
+        self.log.chain(self.traces.get(number).map_or(NONE, |trace| trace.last), &mut chain);
+        to.extend(chain.into_iter().map(|(record, spans)| {
             let (number, resource, scope) = self.headers.of(record.header);
             let envelope = (number, record.header);
             Part { trace, envelope, resource, scope, spans, count: record.spans, rewrite }
-        })
+        }));
     }
 
     /// Moves what is left in the emptiest segment of the log to its end, so that it is freed; how many bytes, or None where there is
@@ -244,21 +240,18 @@ impl Waiting {
         let mut moved = 0;
         for number in self.log.traces_in(sparse) {
             let Some(trace) = self.traces.get_mut(number) else { continue };
-            let (mut before, mut at) = (NONE, trace.head);
+            let (mut after, mut at) = (NONE, trace.last);
             while let Some(record) = self.log.record(at) {
                 let mut to = at;
                 if Log::segment_of(at) == sparse {
                     to = self.log.relocate(at)?;
                     moved += u64::from(record.len);
-                    match before {
-                        NONE => trace.head = to,
-                        before => self.log.link(before, to),
-                    }
-                    if trace.tail == at {
-                        trace.tail = to;
+                    match after {
+                        NONE => trace.last = to,
+                        after => self.log.link(after, to),
                     }
                 }
-                (before, at) = (to, record.next);
+                (after, at) = (to, record.before);
             }
         }
         Some(moved)
@@ -284,7 +277,7 @@ impl Held {
     fn number(&mut self, scope: u32, request: &Request, headers: &mut Headers) -> Option<u32> {
         let number = self.0.get_mut(scope as usize)?;
         if *number == NONE {
-            let (_, resource, scope) = request.headers(scope);
+            let (resource, scope) = request.headers(scope);
             *number = headers.hold(resource, scope)?;
         }
         Some(*number)
