@@ -25,9 +25,8 @@ pub fn span_number(span: &RawSpan) -> u64 {
     u64::from_be_bytes(span.span.span_id.as_slice().try_into().expect("a span id of eight bytes"))
 }
 
-/// Exactly these spans are released, in their order, as the rules say. Late ones stand in the envelopes of their request, which may
-/// repeat; `is_grouped`: others stand together.
-pub fn check_all_released(released: &[Released], expected: &[Expected], records: bool, is_grouped: bool) {
+/// Exactly these spans are released, in their order, as the rules say.
+pub fn check_all_released(released: &[Released], expected: &[Expected], records: bool) {
     let mut left = Vec::new();
     for request in released {
         let (found, envelopes) = spans(&request.body);
@@ -35,9 +34,7 @@ pub fn check_all_released(released: &[Released], expected: &[Expected], records:
         let bytes = request.body.len();
         assert!(!found.is_empty(), "a request without spans is released");
         assert!(bytes <= RELEASED_BYTES_MAX || found.len() == 1, "{} spans in {bytes} bytes", found.len());
-        if is_grouped {
-            check_grouped(&envelopes);
-        }
+        check_grouped(&envelopes);
         left.extend(found);
     }
     let by_number: HashMap<_, _> = expected.iter().map(|e| (span_number(&e.span), e)).collect();

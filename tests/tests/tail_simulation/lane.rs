@@ -123,7 +123,7 @@ impl Lane {
         assert_eq!(ingested.late_kept, expected.len() as u64, "late spans of kept traces");
         assert_eq!((ingested.late_dropped, ingested.too_large), (late_dropped, too_large), "dropped spans");
         assert!(new.contains(&ingested.new_traces), "{} new traces, not {new:?}", ingested.new_traces);
-        check_all_released(&ingested.released, &expected, self.settings.records_decisions, false);
+        check_all_released(&ingested.released, &expected, self.settings.records_decisions);
         self.released += expected.len() as u64;
         self.dropped += late_dropped + too_large;
         covered.late_kept += ingested.late_kept;
@@ -200,7 +200,7 @@ impl Lane {
             }
         }
         assert!(decisions.next().is_none(), "a decision for a trace that waits on");
-        check_all_released(&settled.released, &expected, self.settings.records_decisions, true);
+        check_all_released(&settled.released, &expected, self.settings.records_decisions);
         self.released += expected.len() as u64;
         true
     }
@@ -209,9 +209,15 @@ impl Lane {
         let (time, load) = (now.since_start, self.shard.load());
         let waiting = &self.model.waiting;
         assert!(!self.is_draining || waiting.is_empty(), "all are due while draining");
-        assert!(waiting.len() <= self.settings.traces_max, "{} wait", waiting.len());
+        let evicts = self.settings.evicts;
+        assert!(!evicts || waiting.len() <= self.settings.traces_max, "{} wait", waiting.len());
         let is_low = load.bytes <= self.settings.bytes_max / 10 * 9 + 10;
-        assert!(waiting.is_empty() || is_low, "{} of {} bytes are held", load.bytes, self.settings.bytes_max);
+        assert!(
+            !evicts || waiting.is_empty() || is_low,
+            "{} of {} bytes are held",
+            load.bytes,
+            self.settings.bytes_max
+        );
         let mut wake_by = None::<Duration>;
         for trace in waiting.values() {
             assert!(!trace.is_at_limit, "a trace at its limit waits on");
@@ -301,7 +307,10 @@ impl Lane {
                     self.last_due = self.last_due.max(trace.due);
                 }
                 Trigger::Shutdown => assert!(self.is_draining),
-                Trigger::Memory => memory.push(*id),
+                Trigger::Memory => {
+                    assert!(self.settings.evicts);
+                    memory.push(*id);
+                }
                 Trigger::Early => {
                     assert!(
                         self.early_since.is_some() && trace.changed.is_some(),

@@ -97,28 +97,31 @@ impl Model {
     /// Begins a step in which these traces are touched; where each of them stands before it.
     pub fn places(&mut self, arriving: &[TraceId]) -> Vec<Place> {
         self.step += 1;
-        arriving.iter().map(|id| self.place(id, arriving)).collect()
+        let ages = [false, true].map(|is_kept| {
+            let same_kind = self.remembered.values().filter(|trace| trace.kept.is_some() == is_kept);
+            let mut touched: Vec<_> = same_kind.map(|trace| trace.touched).collect();
+            touched.sort_unstable();
+            touched
+        });
+        arriving.iter().map(|id| self.place(id, arriving, &ages)).collect()
     }
 
-    /// The latest `max` ids are remembered, whatever the order within a step; beyond twice as many none is.
-    fn place(&self, id: &TraceId, arriving: &[TraceId]) -> Place {
+    /// The latest `max` ids are remembered, whatever the order within a step; beyond twice as many none is. `ages`: when dropped and kept
+    /// ones were touched, in order.
+    fn place(&self, id: &TraceId, arriving: &[TraceId], ages: &[Vec<u64>; 2]) -> Place {
         if self.waiting.contains_key(id) {
             return Place::Waiting;
         }
         let Some(this) = self.remembered.get(id) else { return Place::New };
-        let max = if this.kept.is_some() { self.limits.kept_ids_max } else { self.limits.dropped_ids_max };
-        let same_kind = |other: &&TraceId| {
-            *other != id && self.remembered.get(*other).is_some_and(|o| o.kept.is_some() == this.kept.is_some())
+        let is_kept = this.kept.is_some();
+        let max = if is_kept { self.limits.kept_ids_max } else { self.limits.dropped_ids_max };
+        let touched = &ages[usize::from(is_kept)];
+        let newer_at_least = touched.len() - touched.partition_point(|at| *at <= this.touched);
+        let not_older = touched.len() - touched.partition_point(|at| *at < this.touched) - 1;
+        let refreshed = |other: &&TraceId| {
+            self.remembered.get(*other).is_some_and(|o| o.kept.is_some() == is_kept && o.touched < this.touched)
         };
-        let newer_at_least =
-            self.remembered.keys().filter(same_kind).filter(|o| self.remembered[*o].touched > this.touched).count();
-        let at_the_same_time = |other: &&TraceId| {
-            self.remembered[*other].touched == this.touched
-                || (arriving.contains(other) && self.remembered[*other].touched < this.touched)
-        };
-        let newer_at_most = newer_at_least
-            + self.remembered.keys().filter(same_kind).filter(at_the_same_time).count()
-            + self.may_grow(this, arriving);
+        let newer_at_most = not_older + arriving.iter().filter(refreshed).count() + self.may_grow(this, arriving);
         match () {
             () if newer_at_least >= 2 * max => Place::New,
             () if newer_at_most < max && this.touched > self.short_at => Place::Remembered,

@@ -156,9 +156,7 @@ fn check_attributes(
     if !records {
         return if wanted == found { Ok(()) } else { Err("attributes changed".to_owned()) };
     }
-    // What is not written replaces nothing.
-    let is_known = found.iter().any(|(_, a)| a.key == PROBABILITY && double(a).is_some());
-    let ours = if is_known { &[POLICY, GENERATION, TRIGGER, PROBABILITY][..] } else { &[POLICY, GENERATION, TRIGGER] };
+    let ours = [POLICY, GENERATION, TRIGGER, PROBABILITY];
     wanted.retain(|(_, attribute)| !ours.contains(&attribute.key.as_str()));
     let Some((own, new)) = found.split_at_checked(wanted.len()) else {
         return Err("attributes are missing".to_owned());

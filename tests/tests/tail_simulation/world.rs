@@ -332,6 +332,7 @@ fn settings(rng: &mut StdRng) -> Settings {
         dropped_ids_max: few(rng, [0, 5, 40, 10_000]),
         history_max: if drop_larger_than_bytes.is_some() { 0 } else { few(rng, [0, 1, 10, 1_000]) },
         records_decisions: rng.random(),
+        evicts: rng.random_ratio(4, 5),
     }
 }
 
