@@ -1,9 +1,10 @@
 # `make run` and `make test` are each enough by themselves on a fresh machine; see README.md.
 
 CARGO_BUILD := .ci/progress cargo build --release --locked
-BUNDLED     := filter attributes redaction
-GUESTS      := $(BUNDLED) misbehaving misbehaving-redactor drop-health-checks
+BUNDLED     := filter attributes redaction tail-sampling probabilistic-sampler rate-limiting
+GUESTS      := $(BUNDLED) misbehaving misbehaving-policy misbehaving-redactor drop-health-checks
 PYTHON      := target/venv/ready
+POLYGLOT    := javascript-filter javascript-policy python-filter python-policy
 FUZZ_SECONDS ?= 20
 
 .PHONY: run build test polyglot check soak fuzz bench guests bundled lint doc clean
@@ -20,8 +21,8 @@ build: bundled
 test: build guests $(PYTHON)
 	.ci/progress cargo test --release --locked --workspace
 
-## Filters in JavaScript and Python (examples/): builds them with tools from npm and PyPI, which takes a minute, and tests them.
-polyglot: target/guests/javascript-filter.wasm target/guests/python-filter.wasm
+## Filters and policies in JavaScript and Python (examples/): builds them with tools from npm and PyPI, which takes a minute, and tests them.
+polyglot: $(POLYGLOT:%=target/guests/%.wasm)
 	.ci/progress cargo test --release --locked -p sluicebox-tests --test polyglot
 
 ## What continuous integration runs.
@@ -71,7 +72,7 @@ $(PYTHON): tests/python/requirements.txt tests/python/venv.sh
 	.ci/progress tests/python/venv.sh
 
 CONTRACT := $(wildcard wit/*.wit)
-JS       := target/javascript-filter
+JS       := target/javascript
 $(JS)/ready: examples/javascript-filter/package.json
 	mkdir -p $(JS)
 	cp examples/javascript-filter/package.json $(JS)
@@ -81,10 +82,17 @@ target/guests/javascript-filter.wasm: $(wildcard examples/javascript-filter/*.*j
 	mkdir -p target/guests
 	cp examples/javascript-filter/*.*js $(JS)
 	cd $(JS) && node build.mjs filter.js ../../wit ../guests/javascript-filter.wasm
-
-target/guests/python-filter.wasm: examples/python-filter/app.py $(CONTRACT) $(PYTHON)
+target/guests/javascript-policy.wasm: $(wildcard examples/javascript-policy/*.*js) $(JS)/ready $(CONTRACT)
 	mkdir -p target/guests
-	target/venv/bin/componentize-py -d wit -w filter componentize --stub-wasi -p examples/python-filter app -o $@
+	cp examples/javascript-policy/policy.js $(JS)
+	cp examples/javascript-policy/build.mjs $(JS)/build-policy.mjs
+	cd $(JS) && node build-policy.mjs policy.js ../../wit ../guests/javascript-policy.wasm
+
+target/guests/python-%.wasm: examples/python-%/app.py $(CONTRACT) $(PYTHON)
+	mkdir -p target/guests
+	target/venv/bin/componentize-py -d wit -w $(WORLD) componentize --stub-wasi -p $(<D) app -o $@
+target/guests/python-filter.wasm: WORLD := filter
+target/guests/python-policy.wasm: WORLD := sampler
 
 clean:
 	cargo clean

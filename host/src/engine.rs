@@ -12,13 +12,15 @@ use crate::control::{Build, Control};
 use crate::export::{self, Exporter};
 use crate::memory::Budget;
 use crate::memory::limit::{self, Limit};
+use crate::memory::tail::{self as tail_memory, TailBounds};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::Pipeline;
-use crate::pipeline::assemble::{AssembleError, Assembly, assemble};
+use crate::pipeline::assemble::{AssembleError, Assembly, Shared, assemble};
+use crate::pipeline::sampling::Samplers;
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::pipeline::worker::Workers;
 use crate::receive::{BindError, Handle, Limits, Server};
-use crate::wasm::{self, Bundled, Compiler, GenerationSpec, Runtime, RuntimeOptions};
+use crate::wasm::{self, Bundled, Compiler, GenerationSpec, Role, Runtime, RuntimeOptions};
 
 /// What the engine needs besides the configuration.
 #[derive(Clone, Debug)]
@@ -41,6 +43,8 @@ pub struct Engine {
     pub addresses: Vec<(String, SocketAddr)>,
     /// The process's byte budget and where it comes from.
     pub limit: Limit,
+    /// What tail samplers may hold.
+    pub tail: Vec<TailBounds>,
     servers: Vec<Handle>,
     own_servers: Vec<tokio::task::JoinHandle<()>>,
     pipelines: Vec<Arc<Pipeline>>,
@@ -115,7 +119,17 @@ impl Engine {
             Arc::new(move |stage, number| runtime.build_generation(generation_spec(stage, number, workers)));
         let stages = Stages::new(first_generations(&build, &config).await?);
         let exporters = start_exporters(&config, limit.queue_bytes(config.exporters.len()), &metrics)?;
-        let assembly = assemble(&config, &stages, &exporters, workers, &metrics).map_err(StartError::Assemble)?;
+        let tail_bytes_max = limit.tail_bytes(config.samplers().count());
+        let shared = Shared {
+            stages: &stages,
+            exporters: &exporters,
+            workers,
+            tail_bytes_max,
+            budget: &budget,
+            metrics: &metrics,
+        };
+        let assembly = assemble(&config, &shared).map_err(StartError::Assemble)?;
+        let tail = tail_memory::bounds(&config, &limit, workers);
         let control = Control::new(build, config, stages, Arc::clone(&metrics));
 
         let mut addresses: Vec<_> =
@@ -127,8 +141,9 @@ impl Engine {
             server.serve(intake, Arc::clone(&budget), &metrics)
         };
         let servers = receivers.into_iter().map(serve).collect();
-        let own_servers = own.serve(&control, &metrics, &budget, surroundings.state.as_deref());
-        Ok(Engine { control, addresses, limit, servers, own_servers, pipelines, workers, exporters })
+        let samplers = admin::Samplers { bounds: tail.clone(), why: Arc::new(Samplers(pipelines.clone())) };
+        let own_servers = own.serve(&control, &metrics, &budget, surroundings.state.as_deref(), samplers);
+        Ok(Engine { control, addresses, limit, tail, servers, own_servers, pipelines, workers, exporters })
     }
 
     /// Lets no more requests in, waits for those inside, empties the queues; all of it before `deadline`.
@@ -137,6 +152,12 @@ impl Engine {
         self.pipelines.iter().for_each(Pipeline::stop_waiting);
         let patience = deadline.saturating_duration_since(Instant::now());
         futures_util::future::join_all(self.servers.into_iter().map(|server| server.shutdown(patience))).await;
+        // No request is inside any more; what waits for a decision gets it, and may need the workers.
+        let samplers = self.pipelines.clone();
+        let finishing = tokio::task::spawn_blocking(move || finish_samplers(&samplers, deadline));
+        if finishing.await.is_err() {
+            tracing::error!("an internal error while tail samplers were finished");
+        }
         let (late, workers) = (self.workers.late(), self.workers);
         let mut finishing = tokio::task::spawn_blocking(move || workers.finish());
         if tokio::time::timeout_at(deadline.into(), &mut finishing).await.is_err() {
@@ -148,6 +169,14 @@ impl Engine {
         for server in self.own_servers {
             server.abort();
         }
+    }
+}
+
+/// Has what waits in tail samplers decided and handed over. Those of a pipeline one after another: a later one takes what an earlier one
+/// keeps.
+fn finish_samplers(pipelines: &[Arc<Pipeline>], deadline: Instant) {
+    for pipeline in pipelines {
+        pipeline.samplers().for_each(|(_, sampler)| sampler.finish(deadline));
     }
 }
 
@@ -169,6 +198,7 @@ pub fn generation_spec(stage: &Stage, number: u64, workers: usize) -> Generation
         stage: stage.name.clone(),
         number,
         component: stage.component.clone(),
+        role: Role::Processor,
         config: stage.config.clone(),
         keys: stage.keys.clone(),
         limits: stage.limits,
@@ -237,10 +267,11 @@ impl OwnPorts {
         metrics: &Arc<Metrics>,
         budget: &Arc<Budget>,
         state: Option<&std::path::Path>,
+        samplers: admin::Samplers,
     ) -> Vec<tokio::task::JoinHandle<()>> {
         let pages = admin::metrics_page(Arc::clone(metrics), Arc::clone(budget));
         let token = admin::token::make(state, &self.admin);
-        let api = admin::api(Arc::clone(control), token, Arc::clone(budget));
+        let api = admin::api(Arc::clone(control), token, Arc::clone(budget), samplers);
         let metrics = self.metrics.map(|listener| tokio::spawn(admin::serve::serve(listener, pages)));
         metrics.into_iter().chain([tokio::spawn(admin::serve::serve(self.admin, api))]).collect()
     }

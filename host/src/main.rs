@@ -18,7 +18,8 @@ macro_rules! bundled {
     };
 }
 
-static BUNDLED: &[Bundled] = bundled!["filter", "attributes", "redaction"];
+static BUNDLED: &[Bundled] =
+    bundled!["filter", "attributes", "redaction", "tail-sampling", "probabilistic-sampler", "rate-limiting"];
 
 fn main() -> ExitCode {
     sluicebox::cli::main(BUNDLED)

@@ -99,6 +99,16 @@ pub struct RowValues {
 }
 
 impl RowValues {
+    /// The different values, each once.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// For each row, in order, which entry of [`RowValues::values`] it has.
+    pub fn entries(&self) -> &[u32] {
+        &self.codes
+    }
+
     /// One value for each row, in order (of a tuple, the first path's).
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Value<'_>> {
         self.tuples().map(|tuple| tuple.get(0))

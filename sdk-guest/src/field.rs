@@ -1,6 +1,6 @@
 use crate::host;
 
-/// A field that the processor reads or writes, or a tuple of fields that it reads.
+/// A field that the component reads or writes, or a tuple of fields that it reads.
 #[derive(Debug)]
 pub struct Field {
     pub(crate) handle: host::Field,
@@ -27,15 +27,18 @@ impl Field {
     }
 }
 
-/// A name to which drops and edits are accounted. It comes from configuration or code, never from telemetry.
+/// A name to which drops, edits and decisions are accounted. It comes from configuration or code, never from telemetry.
 #[derive(Debug)]
 pub struct Rule {
     pub(crate) handle: host::Rule,
+    /// In the order of opening.
+    pub(crate) number: u32,
 }
 
 impl Rule {
     /// At most 64 rules, each of 1 to 64 bytes, all different. Only while configuring.
     pub fn open(name: &str) -> Result<Rule, String> {
-        Ok(Rule { handle: host::Rule::open(name)? })
+        let (handle, number) = host::open_rule(name)?;
+        Ok(Rule { handle, number })
     }
 }

@@ -1,4 +1,4 @@
-//! Write Sluicebox processors in Rust.
+//! Write Sluicebox processors and sampling policies in Rust.
 //!
 //! A processor is a type with [`Processor`] that [`export!`] turns into a component. It opens the fields it reads and the rules it drops
 //! by while it is configured, and then judges batches:
@@ -50,10 +50,44 @@
 //! sluicebox_guest::export!(HideAddresses);
 //! ```
 //!
+//! A policy decides which traces a `tail_sampling` processor keeps: a type with [`Policy`] that [`export_policy!`] turns into a component.
+//! It is asked about hundreds of traces at a time, sees numbers for each ([`Traces`]) and their spans as a batch, and may keep buckets
+//! and averages at the host ([`Bucket`], [`Tally`]), as processors may. One that keeps traces with errors, and a tenth of the others:
+//!
+//! ```
+//! use sluicebox_guest::{Policy, Rule, Threshold, Traces, Verdicts};
+//!
+//! struct ErrorsAndSome {
+//!     errors: Rule,
+//!     others: Rule,
+//! }
+//!
+//! impl Policy for ErrorsAndSome {
+//!     fn configure(_config: &str) -> Result<Self, String> {
+//!         Ok(Self { errors: Rule::open("errors")?, others: Rule::open("a-tenth")? })
+//!     }
+//!
+//!     fn decide(&mut self, traces: &Traces, verdicts: &mut Verdicts) -> Result<(), String> {
+//!         let (errors, tenth) = (traces.error_counts(), Threshold::of(0.1));
+//!         for (trace, randomness) in traces.randomness().into_iter().enumerate() {
+//!             if errors[trace] > 0 {
+//!                 verdicts.keep(trace, Threshold::ALWAYS, &self.errors);
+//!                 verdicts.settle(trace);
+//!             } else if tenth.keeps(randomness) {
+//!                 verdicts.keep(trace, tenth, &self.others);
+//!             }
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! sluicebox_guest::export_policy!(ErrorsAndSome);
+//! ```
+//!
 //! What a component calls is what it imports, and so what it may do: one that calls nothing that edits cannot edit.
 //!
 //! For `wasm32` the crate talks to the host by the contract in `wit/telemetry.wit`, where every call is documented. For every other
-//! target the same API works on batches in memory ([`testing`]), so a processor is tested with plain `cargo test`.
+//! target the same API works on batches in memory ([`testing`]), so a component is tested with plain `cargo test`.
 
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
@@ -72,23 +106,34 @@ mod any_value;
 mod batch;
 mod contents;
 mod editing;
+mod export;
 mod field;
 mod hash;
+mod host_state;
 mod level;
 mod new_value;
 mod rows;
+mod threshold;
+mod trace_set;
+mod traces;
 mod value;
+mod verdicts;
 
 pub use batch::{Batch, RowValues};
 pub use contents::{Contents, Key, Leaf, Place};
 pub use field::{Field, Rule};
 pub use hash::HashKey;
+pub use host_state::{Bucket, Tally, TallyRows};
 pub use level::{Level, Signal};
 pub use new_value::NewValue;
 pub use rows::Rows;
+pub use threshold::Threshold;
+pub use trace_set::TraceSet;
+pub use traces::{Traces, Trigger};
 pub use value::{Tuple, Value, Values};
+pub use verdicts::Verdicts;
 
-/// What a component does.
+/// What a component does that processes batches.
 pub trait Processor: Sized {
     /// Reads the stage's configuration (JSON text, `{}` where there is none) and opens fields and rules. Called once in the life of
     /// an instance. The error is shown to the operator beside the configuration.
@@ -98,47 +143,14 @@ pub trait Processor: Sized {
     fn process(&mut self, batch: &Batch) -> Result<(), String>;
 }
 
-/// Makes a [`Processor`] the component's own. Once in a crate of type `cdylib`; does nothing on targets other than `wasm32`.
-#[cfg(target_arch = "wasm32")]
-#[macro_export]
-macro_rules! export {
-    ($processor:ty) => {
-        const _: () = {
-            use $crate::bindings::exports::sluicebox::telemetry::{plugin, processor};
+/// What a component does that decides which traces are kept.
+pub trait Policy: Sized {
+    /// Reads the policy's configuration (JSON text, `{}` where there is none) and opens fields, rules and host state. Called once in the
+    /// life of an instance. The error is shown to the operator beside the configuration.
+    fn configure(config: &str) -> Result<Self, String>;
 
-            ::std::thread_local! {
-                static INSTANCE: ::std::cell::RefCell<Option<$processor>> = const { ::std::cell::RefCell::new(None) };
-            }
-
-            struct Component;
-
-            impl plugin::Guest for Component {
-                fn configure(config: ::std::string::String) -> Result<(), ::std::string::String> {
-                    let configured = <$processor as $crate::Processor>::configure(&config)?;
-                    INSTANCE.set(Some(configured));
-                    Ok(())
-                }
-            }
-
-            impl processor::Guest for Component {
-                fn process(batch: &$crate::bindings::Batch) -> Result<(), ::std::string::String> {
-                    INSTANCE.with_borrow_mut(|instance| match instance {
-                        Some(instance) => $crate::Processor::process(instance, &$crate::Batch::__of_call(batch)),
-                        None => Err("process was called before configure".into()),
-                    })
-                }
-            }
-
-    $crate::bindings::__export_component!(Component with_types_in $crate::bindings);
-        };
-    };
-}
-
-/// Makes a [`Processor`] the component's own. Once in a crate of type `cdylib`; does nothing on targets other than `wasm32`.
-#[cfg(not(target_arch = "wasm32"))]
-#[macro_export]
-macro_rules! export {
-    ($processor:ty) => {
-        const _: fn(&str) -> Result<$processor, String> = <$processor as $crate::Processor>::configure;
-    };
+    /// Decides on traces, some hundreds at a time. Each is decided once; it may be asked for before that, when something changed that
+    /// may settle it ([`Trigger::Early`]). A trace of which nothing is said is dropped, unless another policy keeps it. An error is a
+    /// fault: nobody's vote, nothing that the call did to host state holds, and the instance is replaced.
+    fn decide(&mut self, traces: &Traces, verdicts: &mut Verdicts) -> Result<(), String>;
 }

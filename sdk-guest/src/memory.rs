@@ -6,6 +6,8 @@ mod edits;
 mod leaves;
 mod opening;
 mod path;
+mod states;
+mod traces;
 mod tree;
 
 use std::cell::{Cell, RefCell};
@@ -16,9 +18,13 @@ pub(crate) use data::{Data, Field as RowField, Row, above};
 pub(crate) use edits::{Edit, apply};
 pub use edits::{insert_rows, insert_values, remove_keys, rename_keys, replace_leaves, set_rows, set_values};
 pub use leaves::{Leaves, key_counts, leaf_counts, read_contents, where_keys, where_leaves};
-pub use opening::{Field, Key, Rule, open_field};
-pub(crate) use opening::{Secrets, configuring};
+pub use opening::{Field, Key, Rule, open_field, open_rule};
+pub(crate) use opening::{Opened, Secrets, configuring};
 pub(crate) use path::Path;
+pub(crate) use states::States;
+pub use states::{Bucket, Tally};
+pub(crate) use traces::Facts;
+pub use traces::{TraceBatch, Verdicts};
 pub(crate) use tree::{Node, Slot, encode, is_legal, owned};
 
 use crate::Level;

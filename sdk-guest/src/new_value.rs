@@ -85,6 +85,18 @@ impl From<String> for NewValue {
     }
 }
 
+impl From<&[u8]> for NewValue {
+    fn from(bytes: &[u8]) -> Self {
+        NewValue::Bytes(bytes.to_vec())
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for NewValue {
+    fn from(bytes: [u8; N]) -> Self {
+        NewValue::Bytes(bytes.to_vec())
+    }
+}
+
 impl From<bool> for NewValue {
     fn from(bool: bool) -> Self {
         NewValue::Bool(bool)

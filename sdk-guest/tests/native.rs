@@ -67,6 +67,7 @@ fn different_values_come_once_and_absence_first() {
         assert_eq!(values.iter().collect::<Vec<_>>(), [Value::Absent, Value::Str("a"), Value::Str("b")]);
         let rows = batch.rows(field);
         assert_eq!(rows.iter().collect::<Vec<_>>(), [Value::Str("a"), Value::Str("b"), Value::Str("a")]);
+        assert_eq!((rows.entries(), rows.values().len()), (&[1, 2, 1][..], 3));
     });
 }
 

@@ -20,7 +20,7 @@ use sluicebox::config::model::{Component, StageLimits};
 use sluicebox::memory::Budget;
 use sluicebox::pipeline::stage::{Generation, Instance};
 use sluicebox::signal::Signal;
-use sluicebox::wasm::{Bundled, Compiler, Cpu, GenerationSpec, Runtime, RuntimeOptions, precompile};
+use sluicebox::wasm::{Bundled, Compiler, Cpu, GenerationSpec, Role, Runtime, RuntimeOptions, precompile};
 
 const ROUNDS: usize = 15;
 
@@ -178,6 +178,7 @@ fn build_for(workers: usize, runtime: &Runtime, component: Component, config: &s
         stage: "bench".to_owned(),
         number: 1,
         component,
+        role: Role::Processor,
         config: config.to_owned(),
         keys: Vec::new(),
         limits,

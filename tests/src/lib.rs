@@ -11,6 +11,7 @@ pub mod command;
 pub mod config;
 pub mod engine;
 pub mod generate;
+pub mod golden;
 pub mod items;
 pub mod plant;
 pub mod scan;

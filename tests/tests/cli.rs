@@ -7,6 +7,7 @@ use sluicebox_tests::command::{Done, guest, run};
 use sluicebox_tests::config::{Config, drop_spans};
 use sluicebox_tests::engine::{Addresses, Engine, workspace};
 use sluicebox_tests::generate::EARLY_RULE;
+use sluicebox_tests::golden::golden;
 
 fn config(condition: &str) -> String {
     let nobody = Addresses::free().unwrap().grpc;
@@ -23,24 +24,13 @@ fn write(directory: &Path, text: &str) -> String {
     file.display().to_string()
 }
 
-/// Compares with tests/cases/cli/`name`.txt; `BLESS=1` writes it instead.
-fn golden(name: &str, text: &str) {
-    let file = workspace().join("tests/cases/cli").join(format!("{name}.txt"));
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, text).unwrap();
-    }
-    let expected = std::fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(text, expected, "{} (BLESS=1 takes the new text)", file.display());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn help_of_each_verb() {
     let directory = tempfile::tempdir().unwrap();
     let done = run(directory.path(), &["--help"]).await.unwrap();
     assert_eq!(done.code, Some(0));
     golden("help", &done.stdout);
-    for verb in ["run", "validate", "components", "inspect", "swap", "demo"] {
+    for verb in ["run", "validate", "components", "inspect", "swap", "why", "demo"] {
         assert!(done.stdout.contains(&format!("\n  {verb}")), "{verb} is in the list");
         let done = run(directory.path(), &[verb, "--help"]).await.unwrap();
         assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{verb}");
@@ -150,6 +140,12 @@ async fn inspect_shows_what_a_component_may_do() {
     let json: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(json["bytes"], std::fs::metadata(&file).unwrap().len());
     assert_eq!(json["digest"].as_str().map(str::len), Some(64));
+    let policy = run(directory.path(), &["inspect", &guest("misbehaving-policy").unwrap()]).await.unwrap();
+    for part in
+        ["\nrole       policy\n", "\n  traces\n", "\n  host-state\n", "\non fault   fallback: the sampler decides"]
+    {
+        assert!(policy.stdout.contains(part), "{part}: {}", policy.stdout);
+    }
 
     let text = directory.path().join("text.wasm");
     std::fs::write(&text, "a text").unwrap();
@@ -166,6 +162,58 @@ async fn components_lists_what_this_build_has() {
     let done = run(directory.path(), &["components"]).await.unwrap();
     assert_eq!(done.code, Some(0));
     golden("components", &done.stdout);
+}
+
+/// Files with tail sampling that users bring along, and the one to start from: `validate` configures their policies, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_with_tail_sampling_are_valid() {
+    let directory = tempfile::tempdir().unwrap();
+    for file in [
+        "tests/cases/config/collector-tail-sampling-basics/config.yaml",
+        "tests/cases/config/collector-production-template-tail/config.yaml",
+        "tests/cases/config/collector-quick-reference-tail/config.yaml",
+        "examples/tail-sampling/sluicebox.yaml",
+    ] {
+        let path = workspace().join(file).display().to_string();
+        let done = run(directory.path(), &["validate", "--config", &path]).await.unwrap();
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{file}: {done:?}");
+        assert!(done.stdout.starts_with(&format!("{path}: valid: ")), "{file}: {}", done.stdout);
+    }
+}
+
+/// Each mistake in policies is told at its line, whoever finds it.
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_in_policies_are_told_at_their_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let filter = guest("drop-health-checks").unwrap();
+    let text = format!(
+        "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: \"$GRPC\"}}}}}}}}\n\
+         processors:\n  tail_sampling:\n    decision_wait: 1s\n    policies:\n\
+         \x20     - {{name: slow, latency: {{treshold_ms: 5}}}}\n\
+         \x20     - {{name: filter, component: {filter}}}\n\
+         \x20     - {{name: all, type: always_sampl}}\n\
+         \x20 wasm/policy: {{component: {}}}\n\
+         exporters: {{debug: }}\n\
+         service: {{pipelines: {{traces: {{receivers: [otlp], processors: [wasm/policy, tail_sampling], exporters: [debug]}}}}}}\n",
+        guest("tail-sampling").unwrap(),
+    );
+    let file = write(directory.path(), &text);
+    let done = run(directory.path(), &["validate", "--config", &file, "--output", "json"]).await.unwrap();
+    assert_eq!(done.code, Some(3), "{done:?}");
+    let report: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    let problems = report["problems"].as_array().unwrap();
+    let told: Vec<_> = problems.iter().map(|problem| (problem["line"].as_u64(), problem["message"].as_str())).collect();
+    let expected = [
+        (Some(5), Some("processor \"tail_sampling\" refuses its configuration")),
+        (Some(7), Some("policy \"tail_sampling:filter\" cannot be loaded")),
+        (Some(8), Some("processor \"tail_sampling:policies-2\" refuses its configuration")),
+        (Some(9), Some("processor \"wasm/policy\" cannot be loaded")),
+    ];
+    assert_eq!(told, expected, "{}", done.stdout);
+    let said =
+        |problem: usize, what: &str| problems[problem]["detail"].as_str().is_some_and(|detail| detail.contains(what));
+    assert!(said(0, "threshold_ms") && said(2, "always_sample"), "{}", done.stdout);
+    assert!(said(1, "processor") && said(3, "policy"), "{}", done.stdout);
 }
 
 /// What is started without a terminal writes no colours and asks nothing; what people need to know is in a few lines.
@@ -186,4 +234,21 @@ async fn a_start_says_what_it_promises() {
         assert!(stderr.contains(&part), "{part}: {stderr}");
     }
     assert!(!stderr.contains('\u{1b}') && stderr.lines().count() < 15, "{stderr}");
+}
+
+/// What tail samplers may hold stands in a line for each, and in `/v1/status`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_tells_what_tail_samplers_may_hold() {
+    let policies = "decision_wait: 2s, memory_mib: 64, num_shards: 1, policies: [{name: all, type: always_sample}]";
+    let nobody = Addresses::free().unwrap().grpc;
+    let config =
+        Config::new().processor_of(sluicebox::signal::Signal::Traces, "tail_sampling/a", policies).sink(nobody, "");
+    let mut engine = Engine::start(&config.text()).await.unwrap();
+    let unknown = "f".repeat(32);
+    let done = engine.command(&["why", &unknown]).await.unwrap();
+    assert_eq!((done.code, done.stdout.as_str()), (Some(1), ""), "{done:?}");
+    assert!(engine.process.stop().unwrap().success());
+    let stderr = engine.process.stderr();
+    let line = stderr.lines().find(|line| line.starts_with("  sampler tail_sampling/a")).unwrap_or_default();
+    assert!(line.contains("decides after 2s; holds up to 50000 traces and 64 MiB in 1 shard, "), "{stderr}");
 }

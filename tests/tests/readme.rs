@@ -87,16 +87,25 @@ fn the_files_it_shows_are_read() {
     assert!(users.config.contains("user.email") && !users.config.contains("keys"), "{}", users.config);
 }
 
-/// Both swaps as printed, from a folder that holds the files they name; the stage is configured as the `yaml` block says.
+/// The start of what `sluicebox why` prints of a kept trace, less the trace's own line and the lines after it.
+#[test]
+fn what_it_shows_of_a_trace_is_what_is_printed() {
+    let shown = &blocks("text")[1];
+    let printed = fs::read_to_string(workspace().join("tests/cases/cli/why-kept.txt")).expect("the golden");
+    assert!(printed.contains(shown.as_str()), "README.md shows\n{shown}\nbut this is printed\n{printed}");
+}
+
+/// Every swap as printed, from a folder that holds the files they name; the stage is configured as the `yaml` block says.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_swaps_it_shows_swap() {
     let sink = Sink::start(Behaviour::default()).await.expect("sink");
     let component = workspace().join("target/guests/drop-health-checks.wasm");
+    let sampler = processors("tail_sampling").replace("processors:\n", "");
     let mine = processors("wasm/mine").replace("./mine.wasm", &component.display().to_string());
     let config = format!(
-        "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: \"$GRPC\"}}}}}}}}\n{mine}\n  filter/health: {{traces: {{span: ['name == \"y\"']}}}}\n\
+        "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: \"$GRPC\"}}}}}}}}\n{mine}\n{sampler}\n  filter/health: {{traces: {{span: ['name == \"y\"']}}}}\n\
          exporters: {{otlp: {{endpoint: {}, tls: {{insecure: true}}}}}}\n\
-         service:\n  {}\n  pipelines: {{traces: {{receivers: [otlp], processors: [wasm/mine, filter/health], exporters: [otlp]}}}}\n",
+         service:\n  {}\n  pipelines: {{traces: {{receivers: [otlp], processors: [wasm/mine, filter/health, tail_sampling], exporters: [otlp]}}}}\n",
         sink.address,
         sluicebox_tests::engine::TELEMETRY,
     );
@@ -105,8 +114,11 @@ async fn the_swaps_it_shows_swap() {
     let folder = file.parent().expect("a folder");
     fs::copy(&component, folder.join("mine.wasm")).expect("run `make guests` first");
     fs::write(folder.join("new-rules.yaml"), "traces: {span: ['name == \"x\"']}\n").expect("written");
+    fs::create_dir_all(folder.join("examples/tail-sampling")).expect("made");
+    let incident = "examples/tail-sampling/incident.yaml";
+    fs::copy(workspace().join(incident), folder.join(incident)).expect("copied");
     let swaps: Vec<_> = commands().into_iter().filter(|arguments| arguments[0] == "swap").collect();
-    assert_eq!(swaps.len(), 2);
+    assert_eq!(swaps.len(), 3);
     for swap in swaps {
         let arguments: Vec<&str> = swap.iter().map(String::as_str).collect();
         let done = engine.command(&arguments).await.expect("runs");

@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wasm", &["signal", "memory", "config", "observe", "batch", "pipeline", "tail"]),
     ("control", &["config", "observe", "pipeline", "wasm"]),
     ("admin", &["config", "observe", "control", "memory", "wasm", "tail"]),
-    ("engine", &["config", "observe", "control", "memory", "wasm", "admin", "export", "pipeline", "receive"]),
+    ("engine", &["config", "observe", "control", "memory", "wasm", "admin", "export", "pipeline", "receive", "tail"]),
 ];
 
 fn root() -> PathBuf {

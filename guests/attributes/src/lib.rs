@@ -6,7 +6,6 @@ mod matching;
 mod operation;
 mod patterns;
 mod plan;
-mod text;
 
 use sluicebox_guest::{Batch, Processor};
 

@@ -4,7 +4,6 @@ use sluicebox_guest::{NewValue, Signal, Tuple, Value};
 
 use crate::config::{Block, Library, SIGNALS, Subject, Test};
 use crate::plan::quoted;
-use crate::text;
 
 /// Both blocks, and what has to be read for them.
 #[derive(Debug)]
@@ -101,8 +100,8 @@ impl Subject {
     fn text(&self, value: Value<'_>) -> Option<String> {
         match (self, value) {
             (Subject::SpanKind, Value::Int(kind)) => Some(kind_name(kind).to_owned()),
-            (Subject::LogBody, value) => Some(text::of(value)),
-            (_, value) => text::to_match(value),
+            (Subject::LogBody, value) => Some(collector_text::of(value)),
+            (_, value) => collector_text::to_match(value),
         }
     }
 }

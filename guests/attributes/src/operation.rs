@@ -5,7 +5,6 @@ use sluicebox_guest::{NewValue, Tuple, Value};
 
 use crate::config::{Action, Conversion, Digest, Kind, Source};
 use crate::hash::Hasher;
-use crate::text;
 
 /// Attributes that depend on each other, and what is done to them, in order. Components do not depend on each other.
 #[derive(Debug)]
@@ -190,7 +189,7 @@ fn convert(value: Value<'_>, to: Conversion) -> Option<NewValue> {
         | (Conversion::Text, Value::Str(_))
         | (Conversion::Int, Value::Int(_))
         | (Conversion::Double, Value::Double(_)) => None,
-        (Conversion::Text, value) => Some(NewValue::Str(text::of(value))),
+        (Conversion::Text, value) => Some(NewValue::Str(collector_text::of(value))),
         (Conversion::Int, Value::Double(double)) => Some(NewValue::Int(double as i64)),
         (Conversion::Int, Value::Bool(bool)) => Some(NewValue::Int(bool.into())),
         (Conversion::Int, Value::Str(text)) => text.parse().ok().map(NewValue::Int),

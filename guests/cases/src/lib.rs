@@ -2,8 +2,13 @@
 //!
 //! A batch is a list of rows in order: `level`, `attributes`, and fields by their names in paths. Values are JSON's; `{"bytes": "00ff"}`,
 //! `{"empty": true}` and `{"absent": true}` stand for kinds that JSON lacks, `{"map": {...}}` for maps, `{"array": [...]}` or a list for lists.
+//! How cases of policies write traces and verdicts is said at [`traces`] and [`decided`].
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "for tests: a case that cannot be read fails at once")]
+
+mod policy;
+
+pub use policy::{decided, traces};
 
 use std::fs;
 use std::path::Path;
@@ -49,6 +54,7 @@ pub fn batch(rows: &Value) -> TestBatch {
     rows.iter().fold(empty, |batch, row| {
         let fields = row.as_object().unwrap().iter().filter(|(key, _)| *key != "level");
         fields.fold(batch.row(level(row)), |batch, (key, field)| match key.as_str() {
+            "trace" => batch.set("trace_id", policy::trace_id(field.as_u64().expect("the number of a trace"))),
             "attributes" => {
                 let attributes = field.as_object().unwrap().iter();
                 attributes.fold(batch, |batch, (key, of_key)| batch.attribute(key, value(of_key)))

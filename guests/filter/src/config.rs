@@ -1,9 +1,8 @@
 //! The Collector's configuration of the filter processor, as JSON.
 
+use ottl::SyntaxError;
 use serde_json::{Map, Value};
 use sluicebox_guest::{Level, Signal};
-
-use crate::ottl::SyntaxError;
 
 /// A condition as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]

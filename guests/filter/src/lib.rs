@@ -1,7 +1,6 @@
 //! Drops telemetry that any of the configured conditions is true of: the Collector's filter processor. See README.md.
 
 mod config;
-mod ottl;
 mod plan;
 
 use sluicebox_guest::{Batch, Processor};

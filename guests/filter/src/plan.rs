@@ -1,11 +1,11 @@
 //! What is asked of each batch: conditions over shared fields, each with the level it drops and its rule.
 
-use sluicebox_guest::{Batch, Field, Level, Rows, Rule, Signal, Tuple, Value, Values};
+use ottl::eval::{EvalError, eval};
+use ottl::path::Scope;
+use ottl::{Expr, Source, SyntaxError, parser};
+use sluicebox_guest::{Batch, Level, Rows, Rule, Signal, Value, Values};
 
 use crate::config::{self, Context, ErrorMode};
-use crate::ottl::eval::{EvalError, eval};
-use crate::ottl::path::{Path, Scope};
-use crate::ottl::{Expr, SyntaxError, parser};
 
 /// At most this many rules can be opened.
 const CONDITIONS_MAX: usize = 64;
@@ -28,14 +28,6 @@ struct Condition {
     source: Option<usize>,
     rule: Rule,
     error_mode: ErrorMode,
-}
-
-/// A tuple of fields; conditions that read the same share it.
-#[derive(Debug)]
-struct Source {
-    paths: Vec<Path>,
-    level: Level,
-    field: Field,
 }
 
 impl Plan {
@@ -75,7 +67,7 @@ impl Plan {
                 None => condition.judge_all(batch),
                 Some(index) => {
                     let source = &self.sources[index];
-                    let values = columns[index].get_or_insert_with(|| batch.values(&source.field));
+                    let values = columns[index].get_or_insert_with(|| source.values(batch));
                     condition.judge(batch, source, values)
                 }
             };
@@ -122,53 +114,15 @@ impl Condition {
     }
 
     fn judge(&self, batch: &Batch, source: &Source, values: &Values) -> Judged {
-        let mut matched = Bitmap::new(values.len());
-        let mut failed = Bitmap::new(values.len());
-        let mut error = None;
-        for (entry, tuple) in values.tuples().enumerate() {
-            match eval(&self.expr, &|position| source.read(tuple, position)) {
-                Ok(true) => matched.set(entry),
-                Ok(false) => {}
-                Err(why) => {
-                    failed.set(entry);
-                    error = error.or(Some(why));
-                }
-            }
-        }
-        let rows = |bitmap: Bitmap| bitmap.any.then(|| source.rows(batch, &bitmap, self.level));
-        let failed = if self.error_mode == ErrorMode::Propagate { rows(failed) } else { None };
-        Judged { matched: rows(matched), failed, error }
+        let judged = source.judge(&self.expr, values);
+        let rows = |entries| source.rows(batch, entries).map(|rows| at(rows, source.level(), self.level));
+        let failed = if self.error_mode == ErrorMode::Propagate { rows(&judged.failed) } else { None };
+        Judged { matched: rows(&judged.matched), failed, error: judged.error }
     }
 }
 
-impl Source {
-    fn read<'a>(&self, tuple: Tuple<'a>, position: usize) -> Value<'a> {
-        match tuple.get(position) {
-            Value::Bytes(id) if self.paths[position].is_id() && id.iter().all(|byte| *byte == 0) => Value::Bytes(&[]),
-            value => value,
-        }
-    }
-
-    fn rows(&self, batch: &Batch, bitmap: &Bitmap, level: Level) -> Rows {
-        let rows = batch.where_entries(&self.field, &bitmap.bytes);
-        if level == self.level { rows } else { rows.at(level) }
-    }
-}
-
-struct Bitmap {
-    bytes: Vec<u8>,
-    any: bool,
-}
-
-impl Bitmap {
-    fn new(len: usize) -> Bitmap {
-        Bitmap { bytes: vec![0; len.div_ceil(8)], any: false }
-    }
-
-    fn set(&mut self, index: usize) {
-        self.bytes[index / 8] |= 1 << (index % 8);
-        self.any = true;
-    }
+fn at(rows: Rows, level: Level, wanted: Level) -> Rows {
+    if level == wanted { rows } else { rows.at(wanted) }
 }
 
 /// A condition that was parsed, before anything is opened for it.
@@ -204,30 +158,16 @@ impl Parsed {
     }
 
     fn open(self, level: Level, sources: &mut Vec<Source>) -> Result<Condition, String> {
-        let Parsed { configured, condition: parser::Condition { expr, paths, places } } = self;
-        let source = match (
-            sources.iter().position(|source| source.paths == paths),
-            paths.iter().map(|path| path.level).max(),
-        ) {
-            (Some(shared), _) => Some(shared),
-            (None, None) => None,
-            (None, Some(level)) => {
-                let texts: Vec<&str> = paths.iter().map(|path| path.text.as_str()).collect();
-                let field = Field::open(&texts)
-                    .map_err(|why| configured.error(&SyntaxError::new(place_of(&why, &paths, &places), why)))?;
-                sources.push(Source { paths, level, field });
-                Some(sources.len() - 1)
-            }
+        let Parsed { configured, condition } = self;
+        let source = match sources.iter().position(|source| source.is_of(&condition.paths)) {
+            Some(shared) => Some(shared),
+            None => Source::open(&condition).map_err(|error| configured.error(&error))?.map(|source| {
+                sources.push(source);
+                sources.len() - 1
+            }),
         };
         let rule = Rule::open(&configured.name).map_err(|error| format!("{}: {error}", configured.name))?;
         let config::Condition { name, signal, error_mode, .. } = configured;
-        Ok(Condition { name, signal, level, expr, source, rule, error_mode })
+        Ok(Condition { name, signal, level, expr: condition.expr, source, rule, error_mode })
     }
-}
-
-/// Where the path stands that an error of the host names; the first, if it names none.
-fn place_of(error: &str, paths: &[Path], places: &[usize]) -> usize {
-    let named = |path: &Path| error.contains(&path.text) || error.contains(&format!("{:?}", path.text));
-    let position = paths.iter().position(named).unwrap_or(0);
-    places.get(position).copied().unwrap_or(0)
 }

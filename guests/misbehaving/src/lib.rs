@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 
 use bindings::exports::sluicebox::telemetry::{plugin, processor};
-use bindings::{Batch, Field, Rows, Rule, drop_rows};
+use bindings::{Batch, Bucket, Field, Rows, Rule, drop_rows};
 
 /// What an instance remembers.
 struct Instance {
@@ -18,6 +18,8 @@ struct Instance {
     /// Repeats a resource's attribute for each name.
     pair: Field,
     rule: Rule,
+    /// Of 5 tokens, never filled.
+    bucket: Bucket,
     calls: Cell<u32>,
     kept: RefCell<Vec<Rows>>,
 }
@@ -60,6 +62,7 @@ impl plugin::Guest for Misbehaving {
             body: Field::open(&["log.body".to_owned()])?,
             pair: Field::open(&["span.name".to_owned(), "resource.attributes[\"long\"]".to_owned()])?,
             rule: Rule::open("everything")?,
+            bucket: Bucket::open("bucket", 0.0, 5.0)?,
             calls: Cell::new(0),
             kept: RefCell::default(),
             behaviour,
@@ -88,6 +91,15 @@ fn misbehave(this: &Instance, batch: &Batch) -> Result<(), String> {
         "drop_all" => {
             let rows = batch.where_rows("resource", &[0xff; 64]);
             drop_rows(batch, &rows, &this.rule);
+        }
+        "take" => take(this, batch),
+        "take_and_trap" => {
+            take(this, batch);
+            trap();
+        }
+        "take_and_read" => {
+            take(this, batch);
+            batch.values(&this.name);
         }
         "probe_error" => return Err("the probe displeases me".to_owned()),
         "trap" => trap(),
@@ -171,6 +183,13 @@ fn misuse_the_host(this: &Instance, batch: &Batch, behaviour: &str) -> Result<()
         other => return Err(format!("no behaviour `{other}`")),
     }
     Ok(())
+}
+
+/// Drops everything if the bucket has no token left.
+fn take(this: &Instance, batch: &Batch) {
+    if this.bucket.take(&[1], &[1]) == [0] {
+        drop_rows(batch, &batch.where_rows("resource", &[0xff; 64]), &this.rule);
+    }
 }
 
 fn is_probe(this: &Instance, batch: &Batch) -> bool {

@@ -1,13 +1,11 @@
 //! The configuration, as JSON: the Collector's keys and ours.
 
-mod reader;
-
+use config_reader::Reader;
 use serde_json::{Map, Value};
 
 use crate::db::{self, Family};
 use crate::detect::Detector;
 use crate::mask::{self, Hash};
-use reader::Reader;
 
 /// What is configured.
 #[derive(Debug, Default)]
@@ -137,7 +135,7 @@ fn detectors(reader: &mut Reader, value: Option<&Value>) -> Vec<Detector> {
             Some(detector) => detectors.push(detector),
             None => {
                 let known = Detector::ALL.map(Detector::name);
-                reader.fail(&format!("detectors[{number}]"), reader::unknown("detector", name, &known));
+                reader.fail(&format!("detectors[{number}]"), config_reader::unknown("detector", name, &known));
             }
         }
     }
@@ -197,7 +195,7 @@ fn hash(reader: &mut Reader, name: &str, key: Option<String>) -> Option<Hash> {
         "hmac-sha512" => Some(Hash::HmacSha512(keyed(reader, 64))),
         _ => {
             let known = ["md5", "sha1", "sha3", "hmac-sha256", "hmac-sha512"];
-            reader.fail("hash_function", reader::unknown("hash function", name, &known));
+            reader.fail("hash_function", config_reader::unknown("hash function", name, &known));
             None
         }
     }
@@ -209,7 +207,7 @@ fn summary(reader: &mut Reader, value: Option<&Value>) -> Summary {
         Some("info") => Summary::Counts,
         Some("debug") => Summary::CountsAndKeys,
         Some(other) => {
-            reader.fail("summary", reader::unknown("summary", other, &["debug", "info", "silent"]));
+            reader.fail("summary", config_reader::unknown("summary", other, &["debug", "info", "silent"]));
             Summary::Silent
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -14,11 +14,14 @@ use crate::admin::uploads::{UploadError, Uploads};
 use crate::config::model::Component;
 use crate::control::{Control, SwapError};
 use crate::memory::Budget;
+use crate::memory::tail::TailBounds;
 use crate::observe::metrics::Metrics;
+use crate::tail::explain::Why;
 use crate::wasm;
 
 pub mod serve;
 pub mod token;
+pub mod traces;
 mod uploads;
 
 /// Longest `POST /v1/swap`: a configuration may hold as much as a file may.
@@ -55,6 +58,22 @@ struct Api {
     control: Arc<Control>,
     token: Option<Arc<str>>,
     uploads: Arc<Uploads>,
+    samplers: Arc<[TailBounds]>,
+    why: Arc<dyn Why>,
+}
+
+impl FromRef<Api> for Arc<dyn Why> {
+    fn from_ref(api: &Api) -> Self {
+        Arc::clone(&api.why)
+    }
+}
+
+/// The tail samplers of the process.
+pub struct Samplers {
+    /// What each may hold.
+    pub bounds: Vec<TailBounds>,
+    /// What they know of traces.
+    pub why: Arc<dyn Why>,
 }
 
 /// `/metrics`.
@@ -69,8 +88,10 @@ pub fn metrics_page(metrics: Arc<Metrics>, budget: Arc<Budget>) -> Router {
 }
 
 /// The admin API, version 1. Without a token nothing can be changed through it.
-pub fn api(control: Arc<Control>, token: Option<String>, budget: Arc<Budget>) -> Router {
-    let api = Api { control, token: token.map(Arc::from), uploads: Arc::new(Uploads::new(budget)) };
+pub fn api(control: Arc<Control>, token: Option<String>, budget: Arc<Budget>, samplers: Samplers) -> Router {
+    let Samplers { bounds, why } = samplers;
+    let uploads = Arc::new(Uploads::new(budget));
+    let api = Api { control, token: token.map(Arc::from), uploads, samplers: bounds.into(), why };
     let components =
         post(upload).layer(DefaultBodyLimit::max(usize::try_from(wasm::COMPONENT_BYTES_MAX).unwrap_or(usize::MAX)));
     let changes = Router::new()
@@ -80,13 +101,18 @@ pub fn api(control: Arc<Control>, token: Option<String>, budget: Arc<Budget>) ->
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/v1/status", get(status))
+        .route("/v1/traces/{id}", get(traces::explain))
         .merge(changes)
         .layer(middleware::from_fn(only_from_here))
         .with_state(api)
 }
 
 async fn status(State(api): State<Api>) -> Json<serde_json::Value> {
-    Json(serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "stages": api.control.serving() }))
+    Json(serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "stages": api.control.serving(),
+        "tail_samplers": *api.samplers,
+    }))
 }
 
 async fn upload(State(api): State<Api>, request: Request) -> Response {

@@ -138,6 +138,21 @@ impl Batch {
         }
         Some(seen)
     }
+
+    /// How many of `rows` each row of `level`, theirs or one above, has in itself or below. None where [`Batch::rows_at`] gives none, and
+    /// where `level` is below.
+    pub fn counts_at(&self, slice: &Slice, rows: &RowSet, level: Level) -> Option<Vec<u32>> {
+        let from = self.index.rows_of(slice, rows.level())?;
+        let to = self.index.rows_of(slice, level)?;
+        if rows.level() != level && rows.level().depth() <= level.depth() {
+            return None;
+        }
+        let count = |row| {
+            let below = self.index.below(row..row + 1, level, rows.level())?;
+            Some(rows.count_in(within(&below, &from)))
+        };
+        to.map(count).collect()
+    }
 }
 
 impl Index {

@@ -99,6 +99,11 @@ impl RowSet {
         masks(rows).any(|(index, mask)| self.words.get(index).is_some_and(|word| word & mask != 0))
     }
 
+    /// How many of `rows` are in the set.
+    pub fn count_in(&self, rows: Range<u32>) -> u32 {
+        masks(rows).filter_map(|(index, mask)| self.words.get(index).map(|word| (word & mask).count_ones())).sum()
+    }
+
     /// Whether all of `rows` are in the set.
     pub fn all_in(&self, rows: Range<u32>) -> bool {
         masks(rows).all(|(index, mask)| self.words.get(index).is_some_and(|word| word & mask == mask))

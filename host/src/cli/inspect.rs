@@ -11,7 +11,7 @@ use crate::cli::output::Output;
 use crate::cli::{exit, report};
 use crate::config::model::{Component, OnFault};
 use crate::memory::Budget;
-use crate::wasm::{Bundled, Compiler, ComponentInfo, Interface, Runtime, RuntimeOptions};
+use crate::wasm::{Bundled, Compiler, ComponentInfo, Interface, Role, Runtime, RuntimeOptions};
 
 /// Arguments of `inspect`.
 #[derive(Clone, Debug, Args)]
@@ -53,13 +53,17 @@ pub fn run(args: &InspectArgs, bundled: &'static [Bundled], out: &mut dyn Write)
         writeln!(out, "  {}", import.as_str())?;
     }
     let (choice, meaning) = on_fault(&info);
-    writeln!(out, "on fault   {choice}, unless the config says otherwise: {meaning}")?;
+    let or = if info.role == Role::Policy { "" } else { ", unless the config says otherwise" };
+    writeln!(out, "on fault   {choice}{or}: {meaning}")?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What follows from what it imports: the word in the config, and what it means.
 fn on_fault(info: &ComponentInfo) -> (&'static str, &'static str) {
     match info.default_on_fault() {
+        _ if info.role == Role::Policy => {
+            ("fallback", "the sampler decides without it: traces with errors are kept, and a fixed share of the others")
+        }
         OnFault::Reject => ("reject", "it edits, so senders are told to retry what it could not judge"),
         OnFault::Pass => ("pass", "it cannot edit, so what it could not judge goes on unchanged"),
     }

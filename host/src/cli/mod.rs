@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::wasm::Bundled;
 
+mod call;
 pub mod components;
 pub mod demo;
 pub mod inspect;
@@ -16,6 +17,7 @@ pub mod run;
 pub mod stages;
 pub mod swap;
 pub mod validate;
+pub mod why;
 
 /// Exit codes are a promise: scripts branch on them.
 pub mod exit {
@@ -52,6 +54,8 @@ enum Verb {
     Inspect(inspect::InspectArgs),
     /// Replace a stage's component or configuration in a running engine.
     Swap(swap::SwapArgs),
+    /// Tell what tail samplers of a running engine did with a trace.
+    Why(why::WhyArgs),
     /// Run a configuration with made-up traffic and show what goes in and comes out.
     Demo(demo::DemoArgs),
 }
@@ -92,6 +96,7 @@ pub fn main(bundled: &'static [Bundled]) -> ExitCode {
         Verb::Components(args) => coded(components::components(args, &mut out).map(|()| 0)),
         Verb::Inspect(args) => inspect::run(&args, bundled, &mut out),
         Verb::Swap(args) => swap::run(&args, &mut out),
+        Verb::Why(args) => why::run(&args, &mut out),
         Verb::Demo(args) => blocking(demo::run(args, &mut out)),
     };
     done.unwrap_or_else(|error| {

@@ -36,6 +36,10 @@ pub fn started(
     for exporter in &config.exporters {
         writeln!(err, "  {:<22} {}", format!("exporter {}", exporter.name), promise(exporter, queue_mib))?;
     }
+    for bounds in &engine.tail {
+        let what = format!("sampler {}", bounds.sampler);
+        writeln!(err, "  {what:<22} in pipeline {}: {bounds}", bounds.pipeline)?;
+    }
     for serving in engine.control.serving() {
         let known = config.stages.iter().find(|stage| stage.name == serving.stage);
         let origin = known.map(|stage| match &stage.component {

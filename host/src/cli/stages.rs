@@ -4,7 +4,7 @@ use std::error::Error;
 
 use crate::cli::report::causes;
 use crate::config::code::Code;
-use crate::config::model::Stage;
+use crate::config::model::{Component, Stage, StageRole};
 use crate::config::{Loaded, Problem};
 use crate::engine::generation_spec;
 use crate::memory::Budget;
@@ -56,8 +56,11 @@ pub fn problem(loaded: &Loaded, stage: &Stage, error: &BuildError) -> Problem {
     let at = if in_own_file { stage.config_place } else { stage.place };
     let place = loaded.report.source_of(at).line_place(at.line);
     let detail: Vec<_> = [error.to_string()].into_iter().chain(causes(error as &dyn Error)).collect();
-    Problem::new(Code::Component, place, format!("processor \"{}\" {message}", stage.name), help)
-        .detail(detail.join("\n"))
+    let what = match (stage.role, &stage.component) {
+        (StageRole::Policy, Component::File { .. } | Component::Uploaded(_)) => "policy",
+        (StageRole::Policy, Component::Bundled(_)) | (StageRole::Processor, _) => "processor",
+    };
+    Problem::new(Code::Component, place, format!("{what} \"{}\" {message}", stage.name), help).detail(detail.join("\n"))
 }
 
 /// Whether a stage's configuration stands in another file than the stage.

@@ -7,18 +7,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
-use crate::admin::{Refusal, SwapRequest, token};
-use crate::cli::{complain, exit, report};
+use crate::admin::{SwapRequest, token};
+use crate::cli::call::{Answered, call};
+use crate::cli::{complain, exit};
 use crate::config;
-
-const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Arguments of `swap`.
 #[derive(Clone, Debug, Args)]
@@ -59,15 +56,15 @@ async fn swap(args: &SwapArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> 
     if let Some(path) = &args.component {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let answer = match post(args.admin, "/v1/components", "application/wasm", bytes).await? {
-            Answered::Yes(answer) => answer,
-            Answered::No(code) => return Ok(code),
+            Posted::Yes(answer) => answer,
+            Posted::No(code) => return Ok(code),
         };
         digest = answer.get("digest").and_then(Value::as_str).map(str::to_owned);
     }
     let request = SwapRequest { stage: args.stage.clone(), digest, config };
     let answer = match post(args.admin, "/v1/swap", "application/json", serde_json::to_vec(&request)?).await? {
-        Answered::Yes(answer) => answer,
-        Answered::No(code) => return Ok(code),
+        Posted::Yes(answer) => answer,
+        Posted::No(code) => return Ok(code),
     };
     let version = |which: &str| {
         let text = |key: &str| answer.get(which).and_then(|version| version.get(key)).cloned().unwrap_or_default();
@@ -85,12 +82,12 @@ async fn swap(args: &SwapArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-enum Answered {
+enum Posted {
     Yes(Value),
     No(ExitCode),
 }
 
-async fn post(admin: SocketAddr, path: &str, content_type: &str, body: Vec<u8>) -> anyhow::Result<Answered> {
+async fn post(admin: SocketAddr, path: &str, content_type: &str, body: Vec<u8>) -> anyhow::Result<Posted> {
     let state = token::default_state_dir().context("no folder for state: set SLUICEBOX_STATE_DIR or HOME")?;
     let file = token::file(&state, admin.port());
     let Some(token) = token::read(&file) else {
@@ -98,35 +95,18 @@ async fn post(admin: SocketAddr, path: &str, content_type: &str, body: Vec<u8>) 
             "error[E0506]: no engine of this user answers at {admin}\n  detail: no admin token in {}",
             file.display()
         ));
-        return Ok(Answered::No(ExitCode::from(exit::UNREACHABLE)));
+        return Ok(Posted::No(ExitCode::from(exit::UNREACHABLE)));
     };
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(format!("http://{admin}{path}"))
+    let request = Request::post(format!("http://{admin}{path}"))
         .header(header::AUTHORIZATION, format!("Bearer {token}"))
         .header(header::CONTENT_TYPE, content_type)
         .body(Full::new(Bytes::from(body)))?;
-    let client = Client::builder(TokioExecutor::new()).build_http();
-    let response = match client.request(request).await {
-        Ok(response) => response,
-        Err(error) => {
-            complain(&format!("error[E0506]: no engine answers at {admin}\n  detail: {}", report::chain(&error)));
-            return Ok(Answered::No(ExitCode::from(exit::UNREACHABLE)));
+    Ok(match call(admin, request).await? {
+        Answered::Yes(answer) => Posted::Yes(answer),
+        Answered::Refused(StatusCode::UNPROCESSABLE_ENTITY | StatusCode::NOT_FOUND) => {
+            Posted::No(ExitCode::from(exit::SWAP_REFUSED))
         }
-    };
-    let status = response.status();
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| anyhow::anyhow!("the engine's answer cannot be read: {error}"))?.to_bytes();
-    if status.is_success() {
-        return Ok(Answered::Yes(serde_json::from_slice(&body).context("the engine's answer is not JSON")?));
-    }
-    let refusal = serde_json::from_slice::<Refusal>(&body).unwrap_or_else(|_| Refusal {
-        error: format!("the engine answered {status}"),
-        causes: Vec::new(),
-        step: None,
-    });
-    let causes: String = refusal.causes.iter().map(|cause| format!("\n  detail: {cause}")).collect();
-    complain(&format!("error[E0507]: {}{causes}", refusal.error));
-    let refused = matches!(status, StatusCode::UNPROCESSABLE_ENTITY | StatusCode::NOT_FOUND);
-    Ok(Answered::No(ExitCode::from(if refused { exit::SWAP_REFUSED } else { exit::FAILED })))
+        Answered::Refused(_) => Posted::No(ExitCode::from(exit::FAILED)),
+        Answered::Unreachable => Posted::No(ExitCode::from(exit::UNREACHABLE)),
+    })
 }

@@ -76,6 +76,7 @@ codes! {
     NamedTwice          "E0208" Error "a component stands twice in one list";
     NoPipelines         "E0209" Error "no pipeline is defined";
     AddressTaken        "E0210" Error "two parts listen on the same address";
+    WrongSignal         "E0211" Error "a processor in a pipeline of a signal that it does not take";
     // Values.
     WrongType           "E0301" Error "a value of the wrong type";
     OutOfRange          "E0302" Error "a number outside of its range";
@@ -103,4 +104,7 @@ codes! {
     NoEffect            "W0607" Warning "a key without effect";
     AdjustedValue       "W0608" Warning "a default gives way to another value";
     PassesUnjudged      "W0609" Warning "a stage that edits lets through what it did not judge";
+    BatchFirst          "W0610" Warning "batch before a tail sampler";
+    OutOfReach          "W0611" Warning "a bound that is never reached, since another is less";
+    AnsweredEarlier     "W0612" Warning "senders are answered before exporters have sent, although these are waited for";
 }

@@ -1,6 +1,6 @@
 //! What changed between two configurations. A running engine replaces stages; everything else needs a restart.
 
-use super::model::{Config, Lines, Merge, Stage, Step};
+use super::model::{Config, Lines, Merge, Stage, Step, TailSampling};
 use super::source::Place;
 
 /// What changed.
@@ -70,6 +70,8 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     let mut diff = Diff::default();
     let mut changes = Changes { old: &old.lines, new: &new.lines, found: Vec::new() };
     changes.compare("receiver", &old.receivers, &new.receivers, |receiver| &receiver.name, |a, b| a == b);
+    // Before their policies, which are stages: one of the same name that comes or goes is this change, too.
+    changes.compare("processor", &samplers(old), &samplers(new), |sampler| &sampler.name, |a, b| a.is_same(b));
     changes.compare(
         "processor",
         &old.stages,
@@ -119,20 +121,34 @@ fn step_name(step: &Step) -> &str {
     match step {
         Step::Guest(name) => name,
         Step::Merge(merge) => &merge.name,
+        Step::Sample(sampler) => &sampler.name,
     }
 }
 
 /// Each `batch` once, whatever the number of pipelines.
 fn merges(config: &Config) -> Vec<&Merge> {
-    let mut merges: Vec<&Merge> = Vec::new();
-    for step in config.pipelines.iter().flat_map(|pipeline| &pipeline.steps) {
-        if let Step::Merge(merge) = step
-            && merges.iter().all(|seen| seen.name != merge.name)
-        {
-            merges.push(merge);
+    let steps = config.pipelines.iter().flat_map(|pipeline| &pipeline.steps);
+    let merges = steps.filter_map(|step| match step {
+        Step::Merge(merge) => Some(&**merge),
+        Step::Guest(_) | Step::Sample(_) => None,
+    });
+    once(merges, |merge| &merge.name)
+}
+
+/// Each `tail_sampling` once, whatever the number of pipelines.
+fn samplers(config: &Config) -> Vec<&TailSampling> {
+    once(config.samplers().map(|(_, sampler)| &**sampler), |sampler| &sampler.name)
+}
+
+/// The first of each name.
+fn once<'a, T>(all: impl Iterator<Item = &'a T>, name: impl Fn(&T) -> &str) -> Vec<&'a T> {
+    let mut firsts: Vec<&T> = Vec::new();
+    for one in all {
+        if firsts.iter().all(|first| name(first) != name(one)) {
+            firsts.push(one);
         }
     }
-    merges
+    firsts
 }
 
 struct Changes<'a> {
@@ -175,6 +191,9 @@ impl Changes<'_> {
     fn push(&mut self, part: String, kind: ChangeKind) {
         let lines = if kind == ChangeKind::Removed { self.old } else { self.new };
         let place = lines.0.get(&part).copied();
+        if self.found.iter().any(|change| change.part == part) {
+            return;
+        }
         self.found.push(Change { part, place, kind });
     }
 }

@@ -8,6 +8,7 @@ mod files;
 mod include;
 pub mod model;
 mod parse;
+mod replace;
 mod report;
 mod source;
 mod substitute;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 pub use self::diff::{Change, ChangeKind, Diff, StageChange, diff};
 pub use self::files::{FileDigest, Files};
 use self::include::Loader;
+pub use self::replace::replaced;
 pub use self::report::{PRINTED_MAX, Problem, Report};
 pub use self::source::{Place, Source};
 
@@ -79,12 +81,6 @@ impl Environment for System {
 /// The sections of components and the types that work, in the order of a file.
 pub fn supported_components() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
     check::known::Group::ALL.into_iter().map(|group| (group.key(), group.supported()))
-}
-
-/// The first key of a bundled stage's block, as JSON, that is not its component's but the engine's own: `limits`, `on_fault`, `keys`.
-pub fn engine_key(config: &str) -> Option<&'static str> {
-    let config: serde_json::Value = serde_json::from_str(config).ok()?;
-    check::processors::OWN_KEYS.into_iter().find(|key| config.get(key).is_some())
 }
 
 /// Reads and checks a file. The report of an error holds every error and warning of the file.

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::tail_sampling::TailSampling;
 use super::source::Place;
 use crate::signal::Signal;
+
+mod tail_sampling;
 
 /// What the engine runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +36,17 @@ pub struct Config {
     pub admin_address: SocketAddr,
     /// Where receivers, exporters, pipelines and settings stand, for messages.
     pub lines: Lines,
+}
+
+impl Config {
+    /// The tail samplers with the pipelines that they are in: each has its own state in each of its pipelines.
+    pub fn samplers(&self) -> impl Iterator<Item = (&Pipeline, &Arc<TailSampling>)> {
+        let steps = self.pipelines.iter().flat_map(|pipeline| pipeline.steps.iter().map(move |step| (pipeline, step)));
+        steps.filter_map(|(pipeline, step)| match step {
+            Step::Sample(sampler) => Some((pipeline, sampler)),
+            Step::Guest(_) | Step::Merge(_) => None,
+        })
+    }
 }
 
 /// Where in the file a part stands: `receiver "otlp"`, `pipeline "traces"`, `"admin.address"`.
@@ -81,6 +95,8 @@ pub struct HttpServer {
 pub struct Stage {
     /// `filter/traces`, `wasm/mine`.
     pub name: String,
+    /// What it has to be.
+    pub role: StageRole,
     /// What judges.
     pub component: Component,
     /// What `configure` gets: JSON text.
@@ -95,6 +111,15 @@ pub struct Stage {
     pub place: Place,
     /// Where its config stands, for messages: maybe in a file of its own.
     pub config_place: Place,
+}
+
+/// What a stage is for: components of another role are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StageRole {
+    /// Judges batches, as a step of pipelines.
+    Processor,
+    /// Votes on traces, as a unit of a tail sampler.
+    Policy,
 }
 
 /// Where a component comes from.
@@ -117,7 +142,11 @@ pub enum Component {
 impl fmt::Debug for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut stage = f.debug_struct("Stage");
-        stage.field("name", &self.name).field("component", &self.component).field("limits", &self.limits);
+        stage.field("name", &self.name);
+        if self.role != StageRole::Processor {
+            stage.field("role", &self.role);
+        }
+        stage.field("component", &self.component).field("limits", &self.limits);
         stage.field("on_fault", &self.on_fault);
         if !self.keys.is_empty() {
             stage.field("keys", &self.keys.iter().map(|(name, _)| name).collect::<Vec<_>>());
@@ -300,6 +329,8 @@ pub enum Step {
     Guest(String),
     /// `batch`.
     Merge(Arc<Merge>),
+    /// `tail_sampling`.
+    Sample(Arc<TailSampling>),
 }
 
 /// `batch`.
@@ -356,6 +387,7 @@ mod tests {
     fn what_is_printed_of_a_stage_is_no_secret() {
         let stage = Stage {
             name: "wasm/mine".to_owned(),
+            role: StageRole::Processor,
             component: Component::Uploaded(Bytes::from_static(b"bytes of a component")),
             config: r#"{"token": "hunter2"}"#.to_owned(),
             keys: vec![("pii".to_owned(), Secret::new("correct horse"))],

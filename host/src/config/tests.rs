@@ -52,6 +52,9 @@ fn yaml_like() -> impl Strategy<Value = String> {
         "batch",
         "timeout",
         "wasm/a",
+        "tail_sampling",
+        "policies",
+        "and_sub_policy",
         "component",
         "config",
         "headers",
@@ -73,6 +76,7 @@ fn yaml_like() -> impl Strategy<Value = String> {
         "-1",
         "1e99",
         "[otlp]",
+        "[{name: a, component: b}, {name: c}, 5]",
         "{a: b}",
         "${A}",
         "\"${env:B:-x}\"",
@@ -113,7 +117,10 @@ proptest! {
 
     #[test]
     fn no_change_of_a_valid_configuration_panics(at in 0usize..2000, cut in 0usize..40, text in ".{0,5}") {
-        let valid = include_str!("../../../tests/cases/config/ok-everything/config.yaml");
+        let valid = [
+            include_str!("../../../tests/cases/config/ok-everything/config.yaml"),
+            include_str!("../../../tests/cases/config/ok-tail-sampling/config.yaml"),
+        ][at % 2];
         let floor = |mut at: usize| { at = at.min(valid.len()); while !valid.is_char_boundary(at) { at -= 1; } at };
         let (start, end) = (floor(at), floor(at + cut));
         assert_sound(&report_of(&format!("{}{text}{}", &valid[..start], &valid[end..])));

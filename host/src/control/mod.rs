@@ -188,10 +188,9 @@ impl Control {
             })
             .await?;
         }
-        if let (Component::Bundled(_), Some(key)) = (&next.component, config.as_deref().and_then(config::engine_key)) {
-            return Err(SwapError::FileOnly { stage, key });
+        if let Some(config) = config {
+            next.config = config::replaced(&next, config).map_err(|key| SwapError::FileOnly { stage, key })?;
         }
-        next.config = config.unwrap_or(next.config);
         let mut committed = self.build_and_commit(vec![(index, next)]).await?;
         let drifted = self.state().stages[index].has_drifted();
         committed.swapped.iter_mut().for_each(|swapped| swapped.drifted = drifted);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::config::Place;
-use crate::config::model::{Lines, MemoryLimit, OnFault, StageLimits};
+use crate::config::model::{Lines, MemoryLimit, OnFault, StageLimits, StageRole};
 use crate::pipeline::stage::{Fault, FaultKind, Instance};
 
 /// Only its identity.
@@ -60,6 +60,7 @@ fn build(stage: &Stage, number: u64) -> Result<Arc<dyn Generation>, wasm::BuildE
 fn config(component: &Path, configs: [&str; 2]) -> Config {
     let stage = |(name, config): (&str, &str)| Stage {
         name: name.to_owned(),
+        role: StageRole::Processor,
         component: Component::File { path: component.to_owned(), sha256: None },
         config: config.to_owned(),
         keys: Vec::new(),

@@ -9,6 +9,8 @@ const CGROUP_PERCENT: u64 = 80;
 const AVAILABLE_PERCENT: u64 = 50;
 /// Of the budget, for the queues of all exporters together.
 const QUEUES_PERCENT: u64 = 25;
+/// Of the budget, for all tail samplers together, unless their files say how much.
+const TAIL_PERCENT: u64 = 40;
 /// Where neither a cgroup nor /proc tells anything.
 const UNKNOWN_BYTES: u64 = 512 << 20;
 
@@ -38,6 +40,11 @@ impl Limit {
     /// Bytes that each of `exporters` queues may hold.
     pub fn queue_bytes(&self, exporters: usize) -> u64 {
         self.bytes / 100 * QUEUES_PERCENT / (exporters.max(1) as u64)
+    }
+
+    /// Bytes that each of `samplers` tail samplers may hold.
+    pub fn tail_bytes(&self, samplers: usize) -> u64 {
+        self.bytes / 100 * TAIL_PERCENT / (samplers.max(1) as u64)
     }
 }
 
@@ -119,6 +126,12 @@ mod tests {
         let half = of(&MemoryLimit::Percent(50));
         let all = of(&MemoryLimit::Percent(100));
         assert!(half.bytes > 0 && half.bytes <= all.bytes / 2 + 100);
+    }
+
+    #[test]
+    fn tail_samplers_share_two_fifths() {
+        let limit = Limit { bytes: 1000, reason: Reason::Configured };
+        assert_eq!([0, 1, 2, 3].map(|samplers| limit.tail_bytes(samplers)), [400, 400, 200, 133]);
     }
 
     #[test]

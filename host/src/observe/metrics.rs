@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge as PromGauge;
 use prometheus_client::registry::Registry;
 
+use super::sampling::{SamplerFamilies, SamplerMetrics};
 use crate::signal::Signal;
 
 /// Counts up.
@@ -44,6 +45,7 @@ pub struct Metrics {
     stage_generations_live: Family<StageLabels, Gauge>,
     stage_memory_bytes: Family<StageLabels, Gauge>,
     stage_swaps: Family<SwapLabels, Counter>,
+    samplers: SamplerFamilies,
     /// Bytes charged to the process budget.
     pub memory_used_bytes: Gauge,
     /// The process budget.
@@ -238,6 +240,7 @@ impl Metrics {
             stage_generations_live: family(r, "stage_generations_live", "Generations that still have instances"),
             stage_memory_bytes: family(r, "stage_memory_bytes", "Guest memory of all instances"),
             stage_swaps: family(r, "stage_swaps", "Swaps, by result"),
+            samplers: SamplerFamilies::new(r),
             memory_used_bytes: single(r, "memory_used_bytes", "Bytes charged to the process budget"),
             memory_limit_bytes: single(r, "memory_limit_bytes", "The process budget"),
             registry: Mutex::new(registry),
@@ -362,13 +365,18 @@ impl Metrics {
         }
     }
 
+    /// Numbers of a tail sampler in one of its pipelines.
+    pub fn sampler(&self, pipeline: &str, sampler: &str) -> SamplerMetrics {
+        self.samplers.of(pipeline, sampler)
+    }
+
     /// Swaps of a stage that ended with `result`: `committed` or the step that failed.
     pub fn swaps(&self, stage: &str, result: &'static str) -> Counter {
         self.stage_swaps.get_or_create_owned(&SwapLabels { stage: stage.to_owned(), result })
     }
 }
 
-fn family<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
+pub(super) fn family<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
 where
     L: EncodeLabelSet + Clone + std::hash::Hash + Eq + Send + Sync + std::fmt::Debug + 'static,
     M: prometheus_client::encoding::EncodeMetric

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use crate::config::model::{self, Config};
 use crate::export::Exporter;
+use crate::memory::Budget;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::bisect::BISECTING_MAX;
 use crate::pipeline::hand_over::FAILING_VOTES_UNTIL;
 use crate::pipeline::inlet::Inlet;
 use crate::pipeline::merge::Merger;
+use crate::pipeline::sampling::Sampler;
 use crate::pipeline::stages::Stages;
 use crate::pipeline::worker::Workers;
 use crate::pipeline::{Pipeline, Step};
@@ -40,19 +42,31 @@ pub enum AssembleError {
     },
 }
 
-/// Builds the pipelines of `config`: inlets, steps, exporters. The stages serve their first generations already.
+/// What all pipelines share.
+#[derive(Debug)]
+pub struct Shared<'a> {
+    /// They serve their first generations already.
+    pub stages: &'a Arc<Stages>,
+    /// Of the config, in its order.
+    pub exporters: &'a [Arc<Exporter>],
+    /// Threads that run processors; tail samplers have as many shards unless the file says how many.
+    pub workers: usize,
+    /// For each tail sampler whose file does not say how much it may hold.
+    pub tail_bytes_max: u64,
+    /// The process's.
+    pub budget: &'a Arc<Budget>,
+    /// The process's.
+    pub metrics: &'a Arc<Metrics>,
+}
+
+/// Builds the pipelines of `config`: inlets, steps, exporters.
 ///
 /// # Errors
 /// See [`AssembleError`]; nothing is left running then.
-pub fn assemble(
-    config: &Config,
-    stages: &Arc<Stages>,
-    exporters: &[Arc<Exporter>],
-    workers: usize,
-    metrics: &Arc<Metrics>,
-) -> Result<Assembly, AssembleError> {
-    let steps = config.pipelines.iter().map(|pipeline| steps(pipeline, stages)).collect::<Result<Vec<_>, _>>()?;
-    let workers = Workers::start(workers, stages, metrics).map_err(AssembleError::Worker)?;
+pub fn assemble(config: &Config, shared: &Shared<'_>) -> Result<Assembly, AssembleError> {
+    let &Shared { stages, exporters, metrics, .. } = shared;
+    let steps = config.pipelines.iter().map(|pipeline| steps(pipeline, shared)).collect::<Result<Vec<_>, _>>()?;
+    let workers = Workers::start(shared.workers, stages, metrics).map_err(AssembleError::Worker)?;
     let pipelines: Vec<_> = config
         .pipelines
         .iter()
@@ -77,6 +91,11 @@ pub fn assemble(
             })
         })
         .collect();
+    for pipeline in &pipelines {
+        for (step, sampler) in pipeline.samplers() {
+            sampler.start(pipeline, step, stages).map_err(AssembleError::Worker)?;
+        }
+    }
     let inlets = config
         .receivers
         .iter()
@@ -91,14 +110,23 @@ pub fn assemble(
 }
 
 /// Neighbouring stages become one step: one index, one splice.
-fn steps(pipeline: &model::Pipeline, stages: &Stages) -> Result<Vec<Step>, AssembleError> {
+fn steps(pipeline: &model::Pipeline, shared: &Shared<'_>) -> Result<Vec<Step>, AssembleError> {
+    let index_of = |name: &String| {
+        let missing = || AssembleError::NoStage { pipeline: pipeline.name.clone(), stage: name.clone() };
+        shared.stages.position(name).ok_or_else(missing)
+    };
     let mut steps = Vec::new();
     for step in &pipeline.steps {
         match step {
             model::Step::Merge(keys) => steps.push(Step::Merge(Merger::new(Arc::clone(keys)))),
+            model::Step::Sample(keys) => {
+                let units = keys.units.iter().map(index_of).collect::<Result<_, _>>()?;
+                let bytes_max = keys.memory_bytes_max.unwrap_or(shared.tail_bytes_max);
+                let (keys, shards) = (Arc::clone(keys), shared.workers);
+                steps.push(Step::Sample(Sampler::new(keys, units, bytes_max, shards, shared.budget)));
+            }
             model::Step::Guest(name) => {
-                let missing = || AssembleError::NoStage { pipeline: pipeline.name.clone(), stage: name.clone() };
-                let index = stages.position(name).ok_or_else(missing)?;
+                let index = index_of(name)?;
                 match steps.last_mut() {
                     Some(Step::Guests(neighbours)) => neighbours.push(index),
                     _ => steps.push(Step::Guests(vec![index])),

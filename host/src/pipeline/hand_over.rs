@@ -41,7 +41,7 @@ impl Pipeline {
                 Ok(slot) => *place = Some(slot),
                 Err(closed) => {
                     let stopping = Outcome::Retry { after: None, message: closed.to_string() };
-                    return self.refuse(parts, exporter.name(), "shutdown", &stopping);
+                    return self.refuse(parts, self.steps.len(), exporter.name(), "shutdown", &stopping);
                 }
             }
         }
@@ -112,6 +112,6 @@ impl Pipeline {
 
     fn refuse_full(&self, parts: Vec<Part>, full: &Exporter) {
         let message = format!("the queue of exporter \"{}\" is full", full.name());
-        self.refuse(parts, full.name(), "queue_full", &retry(RETRY_AFTER_FULL, message));
+        self.refuse(parts, self.steps.len(), full.name(), "queue_full", &retry(RETRY_AFTER_FULL, message));
     }
 }

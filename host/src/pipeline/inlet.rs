@@ -72,11 +72,11 @@ impl Intake for Inlet {
 }
 
 impl Pipeline {
-    /// Takes in one request. Its items are counted by the worker that indexes it for the first stage, or here if there is none:
-    /// counting is one pass over the boundaries.
+    /// Takes in one request. Its items are counted by whoever reads it for the first step, or here if that does not: counting is one
+    /// pass over the boundaries.
     fn enter(self: &Arc<Self>, body: Bytes, ack: Ack, charge: Arc<Charge>, request: Arc<Request>) {
         let mut account = 0;
-        if !self.starts_with_guests() {
+        if !self.counts_at_first_step() {
             match Batch::index(self.signal, vec![body.clone()]) {
                 Ok(batch) => account = batch.account(),
                 Err(malformed) => return ack.settle(Outcome::Refused { message: malformed.to_string() }),
@@ -85,6 +85,6 @@ impl Pipeline {
             self.entered(account);
         }
         self.opened(1);
-        self.advance(vec![Part { body, account, ack, charge, request }], 0);
+        self.advance(vec![Part { body, account, ack, charge, request: Some(request), kept: None }], 0);
     }
 }

@@ -42,10 +42,10 @@ impl Bench {
         Self { stages, metrics, seats: Vec::new() }
     }
 
-    /// Judges parts by the given stages; what is left of them comes back, the rest is settled. `enters` is true for the
-    /// pipeline's first step, where items are counted for the first time.
-    pub fn judge(&mut self, pipeline: &Pipeline, enters: bool, stages: &[usize], mut parts: Vec<Part>) -> Vec<Part> {
-        let trial = Trial { pipeline, enters, stages, snapshot: self.stages.snapshot() };
+    /// Judges parts by the given stages; what is left of them comes back, the rest is settled. `step` is the
+    /// pipeline's step; at the first one items are counted for the first time.
+    pub fn judge(&mut self, pipeline: &Pipeline, step: usize, stages: &[usize], mut parts: Vec<Part>) -> Vec<Part> {
+        let trial = Trial { pipeline, step, stages, snapshot: self.stages.snapshot() };
         let bodies = parts.iter().map(|part| part.body.clone()).collect();
         match self.contained(&trial, bodies, None) {
             Ok(judged) => self.settle(&trial, judged, parts),
@@ -92,7 +92,7 @@ impl Bench {
         let rest: Vec<_> = parts.collect();
         if !rest.is_empty() {
             let busy = retry(RETRY_AFTER_FAULT, "requests beside it could not be judged, and this one not in time");
-            trial.pipeline.refuse(rest, unjudged.stage(), "fault", &busy);
+            trial.pipeline.refuse(rest, trial.step, unjudged.stage(), "fault", &busy);
         }
         left
     }
@@ -123,7 +123,7 @@ impl Bench {
                 enter(trial, &mut part, rejection.account);
                 let message = format!("stage {:?} could not judge them in time, {LATE_MAX} times", rejection.stage);
                 let rejected = Outcome::Partial { rejected: rejection.account, message };
-                trial.pipeline.refuse(vec![part], &rejection.stage, "poison", &rejected);
+                trial.pipeline.refuse(vec![part], trial.step, &rejection.stage, "poison", &rejected);
                 Vec::new()
             }
             unjudged => give_up(trial, part, &unjudged),
@@ -190,9 +190,9 @@ impl Bench {
 
     fn count(&mut self, trial: &Trial<'_>, judged: &Judged, parts: &[Part]) {
         let pipeline = trial.pipeline;
-        if trial.enters {
+        if trial.enters() {
             for (part, &account) in parts.iter().zip(&judged.accounts) {
-                part.request.count(account);
+                part.count(account);
             }
             pipeline.entered(judged.accounts.iter().sum());
         }
@@ -252,15 +252,15 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
     if let Some(account) = unjudged.account() {
         enter(trial, &mut part, account);
     }
-    trial.pipeline.refuse(vec![part], unjudged.stage(), reason, &outcome);
+    trial.pipeline.refuse(vec![part], trial.step, unjudged.stage(), reason, &outcome);
     Vec::new()
 }
 
 /// Counts the items of a request that goes no further than this step, if it is the first.
 fn enter(trial: &Trial<'_>, part: &mut Part, account: u64) {
-    if trial.enters {
+    if trial.enters() {
         part.account = account;
-        part.request.count(account);
+        part.count(account);
         trial.pipeline.entered(account);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! inlet -> (worker: index -> judge by each stage -> splice) -> merge -> ... -> hand over
+//!                                                  `-> tail sampling -> (later) what is kept goes on
 //! ```
 //! A pipeline's steps are fixed when it is assembled; only the generations behind its stages change ([`stages::Stages`]).
 
@@ -16,6 +17,8 @@ use crate::export::Exporter;
 use crate::memory::Charge;
 use crate::observe::metrics::{Metrics, PipelineMetrics, ReceiverMetrics};
 use crate::pipeline::merge::Merger;
+use crate::pipeline::sampling::Sampler;
+use crate::pipeline::sampling::outlet::Kept;
 use crate::pipeline::worker::{Job, Way};
 use crate::signal::Signal;
 
@@ -27,6 +30,7 @@ pub mod intake;
 pub mod judge;
 mod late;
 pub mod merge;
+pub mod sampling;
 mod seat;
 mod split;
 pub mod stage;
@@ -64,6 +68,7 @@ enum Step {
     /// Indices into [`stages::Stages`].
     Guests(Vec<usize>),
     Merge(Merger),
+    Sample(Sampler),
 }
 
 /// What flows: one request, or what stages left of it.
@@ -77,8 +82,10 @@ pub struct Part {
     pub ack: Ack,
     /// What `body` takes of the budget; shared by all who share these bytes.
     pub charge: Arc<Charge>,
-    /// Where it came from, shared by all copies.
-    pub request: Arc<Request>,
+    /// Where it came from, shared by all copies; None for what a tail sampler kept.
+    pub request: Option<Arc<Request>>,
+    /// Of a tail sampler: nobody would send it again, so it is tried again from here.
+    pub kept: Option<Arc<Kept>>,
 }
 
 /// One request as it was admitted.
@@ -122,9 +129,10 @@ impl Pipeline {
                 Some(Step::Guests(_)) => {
                     if let Err(job) = self.workers.submit(Job { pipeline: Arc::clone(self), step: from, parts }) {
                         let busy = retry(RETRY_AFTER_FULL, "all workers are busy");
-                        self.refuse(job.parts, "workers", "queue_full", &busy);
+                        self.refuse(job.parts, from, "workers", "queue_full", &busy);
                     }
                 }
+                Some(Step::Sample(sampler)) => sampler.take(self, from, parts),
                 Some(Step::Merge(merger)) => {
                     let merged = merger.add(self, from, parts);
                     ready.extend(merged.into_iter().rev().map(|parts| (parts, from + 1)));
@@ -138,13 +146,21 @@ impl Pipeline {
     fn complete_merge(&self) -> Option<(Vec<Part>, usize)> {
         self.steps.iter().enumerate().find_map(|(number, step)| match step {
             Step::Merge(merger) => Some((merger.take_if_complete(self)?, number + 1)),
-            Step::Guests(_) => None,
+            Step::Guests(_) | Step::Sample(_) => None,
         })
     }
 
-    /// True where the first thing that happens to a request is a guest call, so that indexing is left to the worker.
-    fn starts_with_guests(&self) -> bool {
-        matches!(self.steps.first(), Some(Step::Guests(_)))
+    /// True where the first step reads requests anyway, so that counting their items is left to it.
+    fn counts_at_first_step(&self) -> bool {
+        matches!(self.steps.first(), Some(Step::Guests(_) | Step::Sample(_)))
+    }
+
+    /// Tail samplers among the steps, and the steps' numbers.
+    pub fn samplers(&self) -> impl Iterator<Item = (usize, &Sampler)> {
+        self.steps.iter().enumerate().filter_map(|(number, step)| match step {
+            Step::Sample(sampler) => Some((number, sampler)),
+            Step::Guests(_) | Step::Merge(_) => None,
+        })
     }
 
     /// Items entered, once they are known.
@@ -171,8 +187,16 @@ impl Pipeline {
         self.open_parts.load(Ordering::Relaxed)
     }
 
-    /// Answers parts that go no further, and counts their items as dropped.
-    fn refuse(&self, parts: Vec<Part>, stage: &str, reason: &'static str, outcome: &Outcome) {
+    /// Answers parts that go no further, and counts their items as dropped. What a tail sampler kept goes back to it instead, to try step
+    /// `at` again: nobody else would.
+    fn refuse(&self, parts: Vec<Part>, at: usize, stage: &str, reason: &'static str, outcome: &Outcome) {
+        let parts = match outcome {
+            Outcome::Retry { .. } => sampling::outlet::take_back(parts, at, reason),
+            Outcome::Accepted { .. } | Outcome::Partial { .. } | Outcome::Refused { .. } => parts,
+        };
+        if parts.is_empty() {
+            return;
+        }
         let account: u64 = parts.iter().map(|part| part.account).sum();
         self.all_metrics.dropped(&self.name, self.signal, stage, "", reason, false).inc_by(account);
         self.left(account);
@@ -191,6 +215,13 @@ impl Part {
         }
         self.body = body;
         self.account = account;
+    }
+
+    /// Its items are known.
+    fn count(&self, account: u64) {
+        if let Some(request) = &self.request {
+            request.count(account);
+        }
     }
 }
 

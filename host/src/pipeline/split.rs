@@ -24,7 +24,8 @@ pub(super) fn split(pipeline: &Pipeline, part: Part, items_max: u64) -> Vec<Part
     let acks = part.ack.into_pieces(&accounts);
     let of_part = |((body, account), ack): ((Bytes, u64), _)| Part {
         charge: Arc::new(part.charge.beside(body.len() as u64)),
-        request: Arc::clone(&part.request),
+        request: part.request.clone(),
+        kept: part.kept.clone(),
         body,
         account,
         ack,

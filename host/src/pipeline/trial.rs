@@ -25,12 +25,19 @@ const SLICE_BYTES_MAX: u32 = 1 << 20;
 /// Who judges what.
 pub(super) struct Trial<'a> {
     pub pipeline: &'a Pipeline,
-    /// The pipeline's first step, where items are counted for the first time.
-    pub enters: bool,
+    /// Of the pipeline.
+    pub step: usize,
     /// Indices into the snapshot.
     pub stages: &'a [usize],
     /// One for all that comes of a batch.
     pub snapshot: Arc<Snapshot>,
+}
+
+impl Trial<'_> {
+    /// At the pipeline's first step items are counted for the first time.
+    pub(super) fn enters(&self) -> bool {
+        self.step == 0
+    }
 }
 
 /// What stages made of some requests.

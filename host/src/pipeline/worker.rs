@@ -152,10 +152,10 @@ impl Worker {
         let Some(Step::Guests(stages)) = pipeline.steps.get(step) else { return };
         let left = if self.is_late.load(Ordering::Relaxed) {
             let stopping = Outcome::Retry { after: None, message: "the engine is stopping".to_owned() };
-            pipeline.refuse(parts, "workers", "shutdown", &stopping);
+            pipeline.refuse(parts, step, "workers", "shutdown", &stopping);
             Vec::new()
         } else {
-            self.bench.judge(&pipeline, step == 0, stages, parts)
+            self.bench.judge(&pipeline, step, stages, parts)
         };
         pipeline.advance(left, step + 1);
     }

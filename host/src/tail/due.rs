@@ -18,8 +18,6 @@ const TRACES_MAX: usize = 512;
 const BYTES_MAX: u64 = 4 << 20;
 /// A trace is offered early at most as often. A millisecond more, as that is how exactly it is noted.
 const EARLY_PAUSE: Duration = Duration::from_millis(101);
-/// Of the bytes that a shard may hold, in percent: above, traces are decided before their time.
-const HELD_PERCENT: u64 = 90;
 /// What a trace takes beside the bytes of its spans, about.
 const TRACE_BYTES: u64 = 160;
 
@@ -44,7 +42,7 @@ impl Shard {
     /// held, those with the earliest due time; early ones. `settle` must follow before the next `ingest` or `due`.
     pub fn due(&mut self, now: Now) -> Option<Due> {
         self.advance(now);
-        let bytes_max = self.settings.bytes_max / 100 * HELD_PERCENT;
+        let bytes_max = self.held_bytes_max();
         self.reclaim(bytes_max);
         let held = self.bytes();
         self.waiting.warm_up(self.clock);
@@ -108,7 +106,7 @@ impl Shard {
         let waiting = &self.waiting;
         let queues = &waiting.queues;
         let is_short = waiting.traces.len() > self.settings.traces_max
-            || waiting.traces.len() > 0 && self.bytes() > self.settings.bytes_max / 100 * HELD_PERCENT;
+            || waiting.traces.len() > 0 && self.bytes() > self.held_bytes_max();
         let is_due = queues.limit.first() != NONE
             || self.is_draining && waiting.traces.len() > 0
             || self.offers_early && waiting.ready.first() != NONE;

@@ -1,6 +1,14 @@
 //! What can be told of one trace.
 
+use std::pin::Pin;
+
 use serde::Serialize;
+
+/// Who knows of traces: the tail samplers of a process.
+pub trait Why: Send + Sync {
+    /// What each tail sampler knows of a trace; one that does not know it, or has forgotten it, says nothing.
+    fn explain(&self, id: [u8; 16]) -> Pin<Box<dyn Future<Output = Vec<Explanation>> + Send + '_>>;
+}
 
 /// What is known of a trace in one tail sampler.
 #[derive(Clone, Debug, Serialize, PartialEq)]

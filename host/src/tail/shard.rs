@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::arrivals::Arrival;
 use super::explain::Explanation;
 use super::history::{History, Past};
 use super::remembered::{Dropped, Kept, Remembered};
@@ -27,6 +28,11 @@ const STEP_BYTES_MAX: u64 = 1 << 20;
 const DECIDED_DIVISOR: u64 = 4;
 /// Of a shard's bytes, for past decisions at most.
 const HISTORY_DIVISOR: u64 = 16;
+
+/// Of the bytes that a shard may hold, in percent: above, traces are decided before their time.
+const HELD_PERCENT: u64 = 90;
+/// What a span takes beside its bytes if each is a trace of its own, at most.
+const TABLES_BYTES_PER_SPAN: u64 = 512;
 
 /// The time of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +87,8 @@ pub struct Shard {
     pub(super) clock: u64,
     pub(super) offers_early: bool,
     pub(super) is_draining: bool,
+    /// Bytes to be had for an arrival that found no room.
+    wanted_bytes: u64,
     charge: Charge,
 }
 
@@ -117,6 +125,7 @@ impl Shard {
             clock: 0,
             offers_early: false,
             is_draining: false,
+            wanted_bytes: 0,
             charge: budget.charge_over(0),
             settings,
         };
@@ -127,6 +136,24 @@ impl Shard {
     /// From now on every waiting trace is due, trigger Shutdown.
     pub fn drain(&mut self) {
         self.is_draining = true;
+    }
+
+    /// Has `due` make room for spans that found none, by traces decided early; None: no longer.
+    pub fn want_room(&mut self, arrival: Option<&Arrival>) {
+        self.wanted_bytes = arrival.map_or(0, |arrival| {
+            let tables = TABLES_BYTES_PER_SPAN.saturating_mul(arrival.spans());
+            arrival
+                .bytes()
+                .saturating_add(arrival.bytes() / 8)
+                .saturating_add(tables)
+                .saturating_add(self.reserve_bytes())
+        });
+    }
+
+    /// Above it, traces are decided before their time.
+    pub(super) fn held_bytes_max(&self) -> u64 {
+        let bytes_max = self.settings.bytes_max;
+        (bytes_max / 100 * HELD_PERCENT).min(bytes_max.saturating_sub(self.wanted_bytes))
     }
 
     /// Whether changed traces are offered early; at first they are not.
@@ -171,9 +198,13 @@ impl Shard {
 
     /// Makes sure that so many bytes more may be held, with some in reserve for settling; false where they may not.
     pub(super) fn reserve(&mut self, more: u64) -> bool {
-        let reserve = self.waiting.log.segment_bytes() as u64 + self.step();
-        let wanted = self.bytes().saturating_add(more).saturating_add(reserve);
+        let wanted = self.bytes().saturating_add(more).saturating_add(self.reserve_bytes());
         wanted <= self.settings.bytes_max && self.charge_for(wanted)
+    }
+
+    /// For settling, which must not fail.
+    fn reserve_bytes(&self) -> u64 {
+        self.waiting.log.segment_bytes() as u64 + self.step()
     }
 
     /// Gives back what is charged and not held.

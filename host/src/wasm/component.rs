@@ -45,10 +45,14 @@ pub enum Interface {
     Editing,
     /// Keyed hashes.
     HostHash,
+    /// What is known of traces.
+    Traces,
+    /// Numbers that the host keeps.
+    HostState,
 }
 
 impl Interface {
-    const ALL: [Interface; 7] = [
+    const ALL: [Interface; 9] = [
         Interface::Fields,
         Interface::Batches,
         Interface::Contents,
@@ -56,6 +60,8 @@ impl Interface {
         Interface::Adding,
         Interface::Editing,
         Interface::HostHash,
+        Interface::Traces,
+        Interface::HostState,
     ];
 
     /// The name in the contract.
@@ -68,6 +74,8 @@ impl Interface {
             Interface::Adding => "adding",
             Interface::Editing => "editing",
             Interface::HostHash => "host-hash",
+            Interface::Traces => "traces",
+            Interface::HostState => "host-state",
         }
     }
 
@@ -82,12 +90,27 @@ impl Interface {
 pub enum Role {
     /// Judges batches in a pipeline.
     Processor,
+    /// Decides in a tail sampler which traces are kept.
+    Policy,
+}
+
+impl Role {
+    /// What a component of this role may import. A policy votes and changes nothing.
+    const fn may_import(self, interface: Interface) -> bool {
+        match self {
+            Role::Processor => !matches!(interface, Interface::Traces),
+            Role::Policy => {
+                matches!(interface, Interface::Fields | Interface::Batches | Interface::Traces | Interface::HostState)
+            }
+        }
+    }
 }
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Role::Processor => f.write_str("processor"),
+            Role::Policy => f.write_str("policy"),
         }
     }
 }
@@ -115,7 +138,8 @@ impl ComponentInfo {
     }
 
     /// What happens to a batch that it did not judge, unless the config says otherwise: nothing goes round a component that can
-    /// edit, as it may be there to hide something; nothing is lost where it can only drop or add.
+    /// edit, as it may be there to hide something; nothing is lost where it can only drop or add. For a policy it means nothing: the
+    /// tail sampler falls back.
     pub fn default_on_fault(&self) -> OnFault {
         if self.edits() { OnFault::Reject } else { OnFault::Pass }
     }
@@ -177,10 +201,29 @@ pub enum ImportError {
         found: String,
     },
     /// It exports no role.
-    #[error("it does not export {PACKAGE}/{missing}@{CONTRACT_VERSION}; a processor exports `plugin` and `processor`")]
-    NoRole {
-        /// The interface that is missing.
-        missing: &'static str,
+    #[error(
+        "it exports neither {PACKAGE}/processor@{CONTRACT_VERSION} nor {PACKAGE}/policy@{CONTRACT_VERSION}; a processor exports `plugin` \
+         and `processor`, a tail-sampling policy `plugin` and `policy`"
+    )]
+    NoRole,
+    /// It cannot be configured.
+    #[error("it does not export {PACKAGE}/plugin@{CONTRACT_VERSION}; a {role} exports `plugin` and `{role}`")]
+    NoPlugin {
+        /// What it is else.
+        role: Role,
+    },
+    /// It exports two roles.
+    #[error("it exports both `processor` and `policy`; a component is one of them, so build two")]
+    TwoRoles,
+    /// It imports what is not for its role.
+    #[error("it imports {PACKAGE}/{}@{CONTRACT_VERSION}, which a {role} may not; it may import: {allowed}", interface.as_str())]
+    NotForRole {
+        /// What it imports.
+        interface: Interface,
+        /// What it is.
+        role: Role,
+        /// What it could import.
+        allowed: String,
     },
 }
 
@@ -228,19 +271,32 @@ impl<'a> Surface<'a> {
         let mut imports = self.imports.iter().map(|name| interface(name)).collect::<Result<Vec<_>, _>>()?;
         imports.sort_unstable();
         imports.dedup();
-        for missing in ["plugin", "processor"] {
-            let mut found = false;
-            for name in &self.exports {
-                if let Some((interface, version)) = of_contract(name) {
-                    check_version(version)?;
-                    found |= interface == missing;
-                }
-            }
-            if !found {
-                return Err(ImportError::NoRole { missing });
+        let role = self.role()?;
+        match imports.iter().find(|&&interface| !role.may_import(interface)) {
+            None => Ok((role, imports)),
+            Some(&interface) => {
+                let allowed = Interface::ALL.into_iter().filter(|&interface| role.may_import(interface));
+                let allowed = allowed.map(Interface::as_str).collect::<Vec<_>>().join(", ");
+                Err(ImportError::NotForRole { interface, role, allowed })
             }
         }
-        Ok((Role::Processor, imports))
+    }
+
+    fn role(&self) -> Result<Role, ImportError> {
+        let (mut is_plugin, mut is_processor, mut is_policy) = (false, false, false);
+        for (interface, version) in self.exports.iter().filter_map(|name| of_contract(name)) {
+            check_version(version)?;
+            is_plugin |= interface == "plugin";
+            is_processor |= interface == "processor";
+            is_policy |= interface == "policy";
+        }
+        let role = match (is_processor, is_policy) {
+            (true, false) => Role::Processor,
+            (false, true) => Role::Policy,
+            (true, true) => return Err(ImportError::TwoRoles),
+            (false, false) => return Err(ImportError::NoRole),
+        };
+        if is_plugin { Ok(role) } else { Err(ImportError::NoPlugin { role }) }
     }
 }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::component::{ImportError, NotAComponent};
+use super::component::{ImportError, NotAComponent, Role};
+use super::host_state::StateTooLarge;
 use crate::pipeline::stage::Fault;
 use crate::signal::Signal;
 
@@ -124,6 +125,16 @@ pub enum LoadError {
         /// What they are.
         source: NotAComponent,
     },
+    /// It is for something else.
+    #[error("{name} is a {found}, and a {wanted} is needed here")]
+    WrongRole {
+        /// File or bundled name.
+        name: String,
+        /// What it is.
+        found: Role,
+        /// What the stage needs.
+        wanted: Role,
+    },
     /// It imports or exports the wrong things.
     #[error("{name} cannot be used: {source}")]
     Imports {
@@ -181,9 +192,12 @@ pub enum ConfigureError {
     Rejected(String),
     /// Two instances of one config opened different things.
     #[error(
-        "two instances of the same config opened different fields, rules or keys; which ones must depend on the config only"
+        "two instances of the same config opened different fields, rules, keys or states; which ones must depend on the config only"
     )]
     Differs,
+    /// What it wants the host to keep does not fit.
+    #[error(transparent)]
+    HostState(#[from] StateTooLarge),
 }
 
 /// An instance failed on its first batch.

@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::bindings::GuestPre;
-use super::component::ComponentInfo;
+use super::bindings::{Guest, Sampler};
+use super::component::{ComponentInfo, Role};
 use super::error::{BuildError, ConfigureError};
+use super::host_state::Attached;
 use super::instance::GuestInstance;
 use super::keys::Keys;
 use super::limits::Bounds;
-use super::probe::probe;
 use super::sandbox::Sandbox;
-use super::state::{Opened, State};
+use super::state::Opened;
+use super::world::{Pre, World};
 use crate::config::model::{Component, OnFault, Secret, StageLimits};
 use crate::observe::throttle::Throttle;
-use crate::pipeline::stage::{Fault, FaultKind, Generation, Instance};
+use crate::pipeline::stage::{Fault, FaultKind, Generation, Instance, Policy};
 
 /// Between two log lines on spare instances that cannot be made.
 const SPARE_LOG_INTERVAL: Duration = Duration::from_secs(5);
@@ -33,6 +34,8 @@ pub struct GenerationSpec {
     pub number: u64,
     /// What judges.
     pub component: Component,
+    /// What it has to be.
+    pub role: Role,
     /// What `configure` gets: JSON text.
     pub config: String,
     /// Keys for keyed hashes, by the names that a component opens.
@@ -41,21 +44,20 @@ pub struct GenerationSpec {
     pub limits: StageLimits,
     /// Only where the file says so; else what the component imports decides.
     pub on_fault: Option<OnFault>,
-    /// Worker threads, each of which gets an instance.
+    /// Threads that call it, each of which gets an instance.
     pub workers: usize,
 }
 
 /// A component that was compiled and linked; shared by all generations that use it.
 pub(super) struct Linked {
     pub(super) info: ComponentInfo,
-    pub(super) pre: GuestPre<State>,
+    pub(super) pre: Pre,
 }
 
 /// A generation whose instances are Wasm.
-#[derive(Clone, Debug)]
-pub(super) struct WasmGeneration(Arc<Shared>);
+pub(super) struct WasmGeneration<W: World>(Arc<Shared<W>>);
 
-struct Shared {
+struct Shared<W: World> {
     stage: String,
     number: u64,
     on_fault: OnFault,
@@ -63,21 +65,47 @@ struct Shared {
     keys: Arc<Keys>,
     bounds: Bounds,
     linked: Arc<Linked>,
+    pre: W::Pre,
     sandbox: Arc<Sandbox>,
     /// Of the first instance; all others must match it.
     opened: Opened,
-    prepared: Mutex<Vec<GuestInstance>>,
+    states: Arc<Attached>,
+    prepared: Mutex<Vec<GuestInstance<W>>>,
     is_rebuilding: AtomicBool,
     /// What fails once fails at each fault.
     spare_lines: Throttle,
 }
 
-impl WasmGeneration {
-    /// Configures one instance per worker and a spare, and calls each of them once.
-    pub(super) fn build(spec: GenerationSpec, linked: Arc<Linked>, sandbox: &Arc<Sandbox>) -> Result<Self, BuildError> {
+/// Configures one instance per worker and a spare, and calls each of them once.
+pub(super) fn build(
+    spec: GenerationSpec,
+    linked: Arc<Linked>,
+    sandbox: &Arc<Sandbox>,
+) -> Result<Arc<dyn Generation>, BuildError> {
+    match &linked.pre {
+        Pre::Processor(pre) => {
+            let pre = pre.clone();
+            Ok(Arc::new(WasmGeneration::<Guest>::build(spec, linked, pre, sandbox)?))
+        }
+        Pre::Policy(pre) => {
+            let pre = pre.clone();
+            Ok(Arc::new(WasmGeneration::<Sampler>::build(spec, linked, pre, sandbox)?))
+        }
+    }
+}
+
+impl<W: World> WasmGeneration<W> {
+    fn build(
+        spec: GenerationSpec,
+        linked: Arc<Linked>,
+        pre: W::Pre,
+        sandbox: &Arc<Sandbox>,
+    ) -> Result<Self, BuildError> {
         let bounds = Bounds::of(&spec.limits, &linked.info);
         let keys = Arc::new(Keys::new(&spec.keys));
-        let first = GuestInstance::new(sandbox, &linked.pre, bounds, &keys, &spec.config)?;
+        let first = GuestInstance::<W>::new(sandbox, &pre, bounds, &keys, &spec.config)?;
+        let opened = first.opened().clone();
+        let states = sandbox.states.attach(&spec.stage, &opened.states).map_err(ConfigureError::HostState)?;
         let shared = Shared {
             stage: spec.stage,
             number: spec.number,
@@ -86,8 +114,10 @@ impl WasmGeneration {
             keys,
             bounds,
             linked,
+            pre,
             sandbox: Arc::clone(sandbox),
-            opened: first.opened().clone(),
+            opened,
+            states,
             prepared: Mutex::new(Vec::with_capacity(spec.workers + 1)),
             is_rebuilding: AtomicBool::new(false),
             spare_lines: Throttle::new(SPARE_LOG_INTERVAL),
@@ -97,7 +127,11 @@ impl WasmGeneration {
             prepared.push(shared.new_instance()?);
         }
         for instance in &mut prepared {
-            probe(instance)?;
+            // Nothing that these calls do is kept: others serve, and this one may never do.
+            let scratch = sandbox.states.scratch(&shared.opened.states).map_err(ConfigureError::HostState)?;
+            instance.attach(&scratch);
+            W::probe(instance)?;
+            instance.attach(&shared.states);
         }
         *shared.prepared() = prepared;
         Ok(Self(Arc::new(shared)))
@@ -108,7 +142,7 @@ impl WasmGeneration {
         if self.0.is_rebuilding.swap(true, Ordering::AcqRel) {
             return;
         }
-        let generation = self.clone();
+        let generation = Self(Arc::clone(&self.0));
         let spawned = thread::Builder::new().name("guest-spare".to_owned()).spawn(move || {
             let shared = &generation.0;
             match shared.new_instance() {
@@ -127,18 +161,22 @@ impl WasmGeneration {
     }
 }
 
-impl Shared {
-    fn new_instance(&self) -> Result<GuestInstance, ConfigureError> {
-        let instance = GuestInstance::new(&self.sandbox, &self.linked.pre, self.bounds, &self.keys, &self.config)?;
-        if *instance.opened() == self.opened { Ok(instance) } else { Err(ConfigureError::Differs) }
+impl<W: World> Shared<W> {
+    fn new_instance(&self) -> Result<GuestInstance<W>, ConfigureError> {
+        let mut instance = GuestInstance::new(&self.sandbox, &self.pre, self.bounds, &self.keys, &self.config)?;
+        if *instance.opened() != self.opened {
+            return Err(ConfigureError::Differs);
+        }
+        instance.attach(&self.states);
+        Ok(instance)
     }
 
-    fn prepared(&self) -> MutexGuard<'_, Vec<GuestInstance>> {
+    fn prepared(&self) -> MutexGuard<'_, Vec<GuestInstance<W>>> {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Generation for WasmGeneration {
+impl<W: World> Generation for WasmGeneration<W> {
     fn stage(&self) -> &str {
         &self.0.stage
     }
@@ -160,6 +198,17 @@ impl Generation for WasmGeneration {
     }
 
     fn instance(&self) -> Result<Box<dyn Instance>, Fault> {
+        W::instance(|| self.take())
+    }
+
+    fn policy(&self) -> Result<Box<dyn Policy>, Fault> {
+        W::policy(|| self.take())
+    }
+}
+
+impl<W: World> WasmGeneration<W> {
+    /// An instance that was prepared, else a new one.
+    fn take(&self) -> Result<GuestInstance<W>, Fault> {
         let (instance, was_last) = {
             let mut prepared = self.0.prepared();
             (prepared.pop(), prepared.is_empty())
@@ -168,8 +217,8 @@ impl Generation for WasmGeneration {
             self.rebuild_spare();
         }
         match instance {
-            Some(instance) => Ok(Box::new(instance)),
-            None => Ok(Box::new(self.0.new_instance().map_err(ConfigureError::into_fault)?)),
+            Some(instance) => Ok(instance),
+            None => self.0.new_instance().map_err(ConfigureError::into_fault),
         }
     }
 }
@@ -182,6 +231,7 @@ impl ConfigureError {
             ConfigureError::Instantiate(fault) | ConfigureError::Faulted(fault) => Fault { kind: fault.kind, message },
             ConfigureError::Rejected(_) => Fault { kind: FaultKind::ReturnedError, message },
             ConfigureError::Differs => Fault { kind: FaultKind::BadOutput, message },
+            ConfigureError::HostState(_) => Fault { kind: FaultKind::ProcessMemory, message },
         }
     }
 }
@@ -203,12 +253,12 @@ impl fmt::Debug for Linked {
     }
 }
 
-impl fmt::Debug for Shared {
+impl<W: World> fmt::Debug for WasmGeneration<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WasmGeneration")
-            .field("stage", &self.stage)
-            .field("number", &self.number)
-            .field("linked", &self.linked)
+            .field("stage", &self.0.stage)
+            .field("number", &self.0.number)
+            .field("linked", &self.0.linked)
             .finish_non_exhaustive()
     }
 }

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use wasmtime::component::Resource;
 
-use super::bindings::{Guest, GuestPre};
+use super::bindings::Guest;
+use super::columns::Reading;
 use super::error::ConfigureError;
 use super::fault::{classify, malformed, printable};
+use super::host_state::Attached;
 use super::keys::Keys;
 use super::limits::{Bounds, CONFIGURE_DEADLINE, DEADLINE_PER_ROW, Denied, KEPT_HANDLES_MAX};
 use super::sandbox::Sandbox;
-use super::state::{Call, Opened, State};
+use super::state::{Call, Opened};
 use super::store::GuestStore;
+use super::world::World;
 use crate::batch::{Batch, Level};
 use crate::pipeline::stage::{Effects, Fault, FaultKind, Instance};
 use crate::signal::Signal;
@@ -23,13 +26,13 @@ const ERROR_CHARS_MAX: usize = 2048;
 /// An instance is replaced once it has this share of the memory it may have: linear memory never shrinks.
 const RECYCLE_PERCENT: u64 = 75;
 
-/// An instance of a processor.
-pub(super) struct GuestInstance {
-    store: GuestStore,
-    guest: Guest,
-    bounds: Bounds,
+/// An instance of a component of this world.
+pub(super) struct GuestInstance<W> {
+    pub(super) store: GuestStore,
+    pub(super) guest: W,
+    pub(super) bounds: Bounds,
     /// The guest faulted: its Store must not be entered again.
-    is_spent: bool,
+    pub(super) is_spent: bool,
 }
 
 /// How a call failed.
@@ -41,23 +44,21 @@ pub(super) enum CallError {
     Fault(Fault),
 }
 
-impl GuestInstance {
+impl<W: World> GuestInstance<W> {
     /// Instantiates and configures.
     pub(super) fn new(
         sandbox: &Arc<Sandbox>,
-        pre: &GuestPre<State>,
+        pre: &W::Pre,
         bounds: Bounds,
         keys: &Arc<Keys>,
         config: &str,
     ) -> Result<Self, ConfigureError> {
         let mut store = GuestStore::new(sandbox, &bounds, Arc::clone(keys));
         let guest =
-            store.run(CONFIGURE_DEADLINE, |store| pre.instantiate(store)).map_err(ConfigureError::Instantiate)?;
+            store.run(CONFIGURE_DEADLINE, |store| W::instantiate(pre, store)).map_err(ConfigureError::Instantiate)?;
         store.state_mut().begin_configure();
-        let plugin = guest.sluicebox_telemetry_plugin();
-        let answer = store
-            .run(CONFIGURE_DEADLINE, |store| plugin.call_configure(store, config))
-            .map_err(ConfigureError::Faulted)?;
+        let answer =
+            store.run(CONFIGURE_DEADLINE, |store| guest.configure(store, config)).map_err(ConfigureError::Faulted)?;
         answer.map_err(|text| ConfigureError::Rejected(printable(&text, ERROR_CHARS_MAX)))?;
         store.state_mut().end_configure();
         Ok(Self { store, guest, bounds, is_spent: false })
@@ -68,38 +69,13 @@ impl GuestInstance {
         &self.store.state().opened
     }
 
-    /// One call of `process`, with the guest's own error text.
-    ///
-    /// Where it reads messages that are malformed, the guest finishes its call as if their fields were absent, and what it wants is
-    /// discarded: so it costs no new instance when somebody sends such requests.
-    pub(super) fn process(&mut self, batch: Batch, items: Range<u32>) -> (Batch, Result<Effects, CallError>) {
-        let signal = batch.signal();
-        let begun = self.store.state_mut().begin_call(batch, items);
-        let answer = match begun {
-            Ok(()) => {
-                let allowance = self.allowance(signal);
-                let processor = self.guest.sluicebox_telemetry_processor();
-                self.store.run(allowance, |store| processor.call_process(store, Resource::new_borrow(0)))
-            }
-            Err(misuse) => return (self.take_back().batch, Err(CallError::Fault(malformed(misuse)))),
-        };
-        self.is_spent = !matches!(answer, Ok(Ok(())));
-        let removed = if self.is_spent { Ok(()) } else { self.store.state_mut().remove_unjudgeable() };
-        let Call { batch, effects, reading, .. } = self.take_back();
-        let result = match answer {
-            _ if reading.malformed > 0 => Err(CallError::Fault(malformed(format_args!(
-                "malformed protobuf in {} of the messages that were looked into",
-                reading.malformed
-            )))),
-            Ok(Ok(())) => removed.map(|()| effects).map_err(|misuse| CallError::Fault(classify(&misuse, None))),
-            Ok(Err(text)) => Err(self.returned(text)),
-            Err(fault) => Err(CallError::Fault(fault)),
-        };
-        (batch, result)
+    /// Gives it the host state that it opened.
+    pub(super) fn attach(&mut self, states: &Arc<Attached>) {
+        self.store.state_mut().host_state.attach(Arc::clone(states));
     }
 
     /// A guest that returns an error since it was denied memory by the process says nothing of the batch.
-    fn returned(&mut self, text: String) -> CallError {
+    pub(super) fn returned(&mut self, text: String) -> CallError {
         match self.store.state_mut().limiter.take_denied() {
             Some(denied @ Denied::Process) => {
                 CallError::Fault(Fault { kind: denied.kind(), message: denied.text().to_owned() })
@@ -108,11 +84,54 @@ impl GuestInstance {
         }
     }
 
-    fn take_back(&mut self) -> Call {
-        let Some(call) = self.store.state_mut().end_call() else {
+    /// Ends the call that is on; what it did to host state holds or is undone.
+    pub(super) fn take_back(&mut self, holds: bool) -> Call {
+        let Some(call) = self.store.state_mut().end_call(holds) else {
             unreachable!("begin_call puts the batch in, and nothing but this takes it out")
         };
         call
+    }
+
+    pub(super) fn guest_memory_bytes(&self) -> u64 {
+        self.store.state().limiter.bytes()
+    }
+
+    /// Whether it should be replaced before its next call.
+    pub(super) fn is_worn(&self) -> bool {
+        self.is_spent
+            || self.store.state().row_handles > KEPT_HANDLES_MAX
+            || self.guest_memory_bytes() >= self.bounds.memory_bytes_max / 100 * RECYCLE_PERCENT
+    }
+}
+
+impl GuestInstance<Guest> {
+    /// One call of `process`, with the guest's own error text.
+    ///
+    /// Where it reads messages that are malformed, the guest finishes its call as if their fields were absent, and what it wants is
+    /// discarded: so it costs no new instance when somebody sends such requests.
+    pub(super) fn process(&mut self, batch: Batch, items: Range<u32>) -> (Batch, Result<Effects, CallError>) {
+        let signal = batch.signal();
+        let begun = self.store.state_mut().begin_call(batch, items, None);
+        let answer = match begun {
+            Ok(()) => {
+                let allowance = self.allowance(signal);
+                let processor = self.guest.sluicebox_telemetry_processor();
+                self.store.run(allowance, |store| processor.call_process(store, Resource::new_borrow(0)))
+            }
+            Err(misuse) => return (self.take_back(false).batch, Err(CallError::Fault(malformed(misuse)))),
+        };
+        self.is_spent = !matches!(answer, Ok(Ok(())));
+        let removed = if self.is_spent { Ok(()) } else { self.store.state_mut().remove_unjudgeable() };
+        let is_readable = self.store.state().call.as_ref().is_none_or(|call| call.reading.malformed == 0);
+        let holds = !self.is_spent && removed.is_ok() && is_readable;
+        let Call { batch, effects, reading, .. } = self.take_back(holds);
+        let result = match answer {
+            _ if !is_readable => Err(reading.unreadable()),
+            Ok(Ok(())) => removed.map(|()| effects).map_err(|misuse| CallError::Fault(classify(&misuse, None))),
+            Ok(Err(text)) => Err(self.returned(text)),
+            Err(fault) => Err(CallError::Fault(fault)),
+        };
+        (batch, result)
     }
 
     fn allowance(&self, signal: Signal) -> Duration {
@@ -125,20 +144,28 @@ impl GuestInstance {
     }
 }
 
-impl Instance for GuestInstance {
+impl Instance for GuestInstance<Guest> {
     fn call(&mut self, batch: Batch, items: Range<u32>) -> (Batch, Result<Effects, Fault>) {
         let (batch, result) = self.process(batch, items);
         (batch, result.map_err(CallError::without_text))
     }
 
     fn memory_bytes(&self) -> u64 {
-        self.store.state().limiter.bytes()
+        self.guest_memory_bytes()
     }
 
     fn wants_recycling(&self) -> bool {
-        self.is_spent
-            || self.store.state().row_handles > KEPT_HANDLES_MAX
-            || self.memory_bytes() >= self.bounds.memory_bytes_max / 100 * RECYCLE_PERCENT
+        self.is_worn()
+    }
+}
+
+impl Reading {
+    /// The fault of a call that read messages that are malformed.
+    pub(super) fn unreadable(&self) -> CallError {
+        CallError::Fault(malformed(format_args!(
+            "malformed protobuf in {} of the messages that were looked into",
+            self.malformed
+        )))
     }
 }
 

@@ -18,10 +18,12 @@ mod engine;
 mod error;
 mod fault;
 mod generation;
+mod host_state;
 mod imports;
 mod instance;
 mod keys;
 mod limits;
+mod policy;
 mod probe;
 mod rowsets;
 mod runtime;
@@ -29,6 +31,7 @@ mod sandbox;
 mod state;
 mod store;
 mod unchecked;
+mod world;
 
 pub use compile::{Compiler, VERB as COMPILE_VERB, child_main as compile_main, precompile};
 pub use component::{
@@ -37,4 +40,5 @@ pub use component::{
 pub use engine::Cpu;
 pub use error::{BuildError, CompileError, ConfigureError, LinkError, LoadError, ProbeError, Step};
 pub use generation::GenerationSpec;
+pub use host_state::StateTooLarge;
 pub use runtime::{Bundled, Runtime, RuntimeError, RuntimeOptions};

@@ -8,15 +8,15 @@ use bytes::Bytes;
 use tracing::warn;
 use wasmtime::Engine;
 
-use super::bindings::GuestPre;
 use super::cache::Cache;
 use super::code::CodeLoader;
 use super::compile::Compiler;
-use super::component::{ComponentInfo, read_file};
+use super::component::{ComponentInfo, Role, read_file};
 use super::error::{BuildError, LinkError, LoadError};
-use super::generation::{GenerationSpec, Linked, WasmGeneration};
+use super::generation::{self, GenerationSpec, Linked};
 use super::imports;
 use super::sandbox::Sandbox;
+use super::world::Pre;
 use crate::config::model::{Component, OnFault};
 use crate::memory::Budget;
 use crate::pipeline::stage::Generation;
@@ -86,6 +86,7 @@ impl Runtime {
         let source = self.read(&spec.component)?;
         let info = ComponentInfo::of(&source.name, &source.wasm)?;
         check_pin(&spec.component, &info)?;
+        check_role(spec.role, &source.name, &info)?;
         if info.edits() && spec.on_fault == Some(OnFault::Pass) {
             warn!(
                 stage = spec.stage,
@@ -94,7 +95,7 @@ impl Runtime {
             );
         }
         let linked = self.linked(&source, info)?;
-        Ok(Arc::new(WasmGeneration::build(spec, linked, &self.sandbox)?))
+        generation::build(spec, linked, &self.sandbox)
     }
 
     /// What a component is, from its bytes alone.
@@ -154,12 +155,15 @@ impl Source {
     }
 }
 
-fn link(
-    engine: &Engine,
-    component: &wasmtime::component::Component,
-    info: &ComponentInfo,
-) -> wasmtime::Result<GuestPre<super::state::State>> {
-    GuestPre::new(imports::linker(engine, &info.imports)?.instantiate_pre(component)?)
+fn link(engine: &Engine, component: &wasmtime::component::Component, info: &ComponentInfo) -> wasmtime::Result<Pre> {
+    Pre::new(info.role, imports::linker(engine, &info.imports)?.instantiate_pre(component)?)
+}
+
+fn check_role(wanted: Role, name: &str, info: &ComponentInfo) -> Result<(), LoadError> {
+    if info.role == wanted {
+        return Ok(());
+    }
+    Err(LoadError::WrongRole { name: name.to_owned(), found: info.role, wanted })
 }
 
 fn check_pin(component: &Component, info: &ComponentInfo) -> Result<(), LoadError> {

@@ -1,4 +1,4 @@
-//! What all instances share: the engine, its clock, and the budget their memory is charged to.
+//! What all instances share: the engine, its clock, the budget their memory is charged to, and the numbers that the host keeps for them.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use wasmtime::Engine;
 
 use super::clock::Clock;
 use super::engine::{Cpu, engine};
+use super::host_state::HostStates;
 use super::runtime::RuntimeError;
 use crate::memory::Budget;
 
@@ -15,12 +16,14 @@ pub(super) struct Sandbox {
     pub(super) engine: Engine,
     pub(super) clock: Clock,
     pub(super) budget: Arc<Budget>,
+    pub(super) states: HostStates,
 }
 
 impl Sandbox {
     pub(super) fn new(budget: Arc<Budget>) -> Result<Arc<Self>, RuntimeError> {
         let engine = engine(Cpu::Native).map_err(RuntimeError::Engine)?;
         let clock = Clock::start(&engine).map_err(RuntimeError::Clock)?;
-        Ok(Arc::new(Self { engine, clock, budget }))
+        let states = HostStates::new(&budget);
+        Ok(Arc::new(Self { engine, clock, budget, states }))
     }
 }

@@ -10,6 +10,7 @@ use super::columns::{Columns, Reading};
 use super::contents::Shown;
 use super::deadline::Deadline;
 use super::fault::{Misuse, bad_output, over_budget};
+use super::host_state::{Session, StateSpec};
 use super::keys::Keys;
 use super::limits::{Bounds, CONFIGURE_HOST_CALLS_MAX, HOST_CALLS_MAX, Limiter};
 use super::rowsets::RowSets;
@@ -17,6 +18,7 @@ use crate::batch::{Batch, EditError, Edits, Field, Level, RowSet, Slice};
 use crate::memory::Budget;
 use crate::pipeline::stage::Effects;
 use crate::signal::Signal;
+use crate::tail::traces::Traces;
 
 /// Type of handles of `fields.field`; a handle stands for the field's number.
 #[derive(Debug)]
@@ -35,8 +37,18 @@ pub struct BatchHandle;
 #[derive(Debug)]
 pub struct KeyHandle;
 
+/// Type of handles of `traces.trace-batch`; there is one per call, as of batches.
+#[derive(Debug)]
+pub struct TraceBatchHandle;
+/// Type of handles of `host-state.bucket`; a handle stands for the state's number.
+#[derive(Debug)]
+pub struct BucketHandle;
+/// Type of handles of `host-state.tally`, numbered with the buckets.
+#[derive(Debug)]
+pub struct TallyHandle;
+
 /// What an instance opened while it was configured, in order. The same for all instances of a generation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Opened {
     pub(super) fields: Vec<Field>,
     /// Numbers of the fields that were opened to be written, ascending.
@@ -44,6 +56,8 @@ pub(super) struct Opened {
     pub(super) rules: Vec<String>,
     /// Names of keys.
     pub(super) keys: Vec<String>,
+    /// Buckets and tallies.
+    pub(super) states: Vec<StateSpec>,
 }
 
 impl Opened {
@@ -57,6 +71,8 @@ impl Opened {
 pub(super) struct Call {
     pub(super) batch: Batch,
     pub(super) slice: Slice,
+    /// The traces that a policy votes on.
+    pub(super) traces: Option<Arc<Traces>>,
     pub(super) effects: Effects,
     pub(super) reading: Reading,
 }
@@ -72,6 +88,7 @@ pub(super) struct State {
     pub(super) columns: Columns,
     pub(super) contents: Shown,
     pub(super) keys: Arc<Keys>,
+    pub(super) host_state: Session,
     pub(super) rows: RowSets,
     /// Handles of row sets that the guest holds, those of earlier calls included.
     pub(super) row_handles: u32,
@@ -91,6 +108,7 @@ impl State {
             columns: Columns::default(),
             contents: Shown::default(),
             keys,
+            host_state: Session::default(),
             rows: RowSets::default(),
             row_handles: 0,
             host_calls_left: 0,
@@ -99,7 +117,7 @@ impl State {
         }
     }
 
-    /// Before `configure`: fields, rules and keys may be opened.
+    /// Before `configure`: fields, rules, keys and states may be opened.
     pub(super) fn begin_configure(&mut self) {
         self.is_configuring = true;
         self.host_calls_left = CONFIGURE_HOST_CALLS_MAX;
@@ -112,15 +130,21 @@ impl State {
         self.columns = Columns::new(&self.opened.fields);
     }
 
-    /// Takes a batch in for one call. It is in, and comes back by [`Self::end_call`], after an error too.
-    pub(super) fn begin_call(&mut self, batch: Batch, items: Range<u32>) -> Result<(), Misuse> {
+    /// Takes a batch in for one call, for a policy's with its traces. It is in, and comes back by [`Self::end_call`], after an error too.
+    pub(super) fn begin_call(
+        &mut self,
+        batch: Batch,
+        items: Range<u32>,
+        traces: Option<Arc<Traces>>,
+    ) -> Result<(), Misuse> {
+        self.host_state.begin();
         self.rows.begin_call();
         self.host_calls_left = HOST_CALLS_MAX;
         self.output_bytes_left = self.bounds.output_bytes_max;
         let slice = batch.slice(items);
         let bytes_left = self.bounds.host_bytes_max(batch.bytes_of(&slice));
         let reading = Reading { bytes_left, malformed: 0 };
-        let call = self.call.insert(Call { batch, slice, effects: Effects::default(), reading });
+        let call = self.call.insert(Call { batch, slice, traces, effects: Effects::default(), reading });
         for level in self.columns.levels(call.batch.signal()) {
             call.batch.ensure(level).map_err(|malformed| Misuse::Unreadable(malformed.to_string()))?;
         }
@@ -145,8 +169,13 @@ impl State {
         Ok(())
     }
 
-    /// Gives the batch back.
-    pub(super) fn end_call(&mut self) -> Option<Call> {
+    /// Gives the batch back. Unless the call is to hold, what it did to host state is undone.
+    pub(super) fn end_call(&mut self, holds: bool) -> Option<Call> {
+        if holds {
+            self.host_state.commit();
+        } else {
+            self.host_state.roll_back();
+        }
         self.columns.end_call();
         self.contents.end_call();
         self.call.take()
@@ -173,6 +202,12 @@ impl State {
     /// The call that is on. Guests hold a batch only during a call, so its absence is a handle forged or kept.
     pub(super) fn call(&mut self) -> wasmtime::Result<&mut Call> {
         self.call.as_mut().ok_or_else(|| bad_output("a batch was used outside of a call"))
+    }
+
+    /// The traces of the call that is on.
+    pub(super) fn traces(&mut self) -> wasmtime::Result<&Arc<Traces>> {
+        let traces = self.call.as_ref().and_then(|call| call.traces.as_ref());
+        traces.ok_or_else(|| bad_output("a trace-batch was used outside of a call"))
     }
 
     /// A field that can be read in the batch of this call.

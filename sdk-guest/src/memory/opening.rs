@@ -1,10 +1,11 @@
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::data::above;
 use super::path::Path;
+use super::states::States;
 use crate::Level;
 
 const FIELDS_MAX: usize = 256;
@@ -18,22 +19,48 @@ const RULE_NAME_BYTES_MAX: usize = 64;
 pub type Secrets = Vec<(String, Vec<u8>)>;
 
 thread_local! {
-    /// The rules opened so far, while a processor is being configured.
-    static RULES: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
-    /// The keys that there are, while a processor is being configured.
-    static SECRETS: RefCell<Option<Secrets>> = const { RefCell::new(None) };
-    /// How many fields and keys were opened.
-    static OPENED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+    /// What is opened, while a component is being configured.
+    static OPENING: RefCell<Option<Opening>> = const { RefCell::new(None) };
 }
 
-/// Runs `configure` with opening allowed; also returns the names of the rules that it opened, in order.
-pub fn configuring<T>(secrets: Secrets, configure: impl FnOnce() -> T) -> (T, Vec<String>) {
-    RULES.set(Some(Vec::new()));
-    SECRETS.set(Some(secrets));
-    OPENED.set((0, 0));
+/// What there is to open, and what was opened so far.
+#[derive(Debug)]
+struct Opening {
+    secrets: Secrets,
+    states: States,
+    rules: Vec<String>,
+    fields: usize,
+    keys: usize,
+}
+
+/// What a component opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The names of its rules, in order.
+    pub rules: Vec<String>,
+    /// Whether it opened any field.
+    pub has_fields: bool,
+}
+
+/// Runs `configure` with opening allowed. Of host state it opens what `states` has under the same name, else new ones.
+pub fn configuring<T>(secrets: Secrets, states: &States, configure: impl FnOnce() -> T) -> (T, Opened) {
+    OPENING.set(Some(Opening { secrets, states: states.clone(), rules: Vec::new(), fields: 0, keys: 0 }));
     let configured = configure();
-    SECRETS.set(None);
-    (configured, RULES.take().unwrap_or_default())
+    let opening = OPENING.take();
+    let (rules, fields) = opening.map_or_else(Default::default, |opening| (opening.rules, opening.fields));
+    (configured, Opened { rules, has_fields: fields > 0 })
+}
+
+/// Opens something; `what` names it where that is not allowed now.
+pub fn open<T>(what: &str, open: impl FnOnce(&mut States) -> Result<T, String>) -> Result<T, String> {
+    opening(what, |opening| open(&mut opening.states))
+}
+
+fn opening<T>(what: &str, open: impl FnOnce(&mut Opening) -> Result<T, String>) -> Result<T, String> {
+    OPENING.with_borrow_mut(|opening| match opening {
+        Some(opening) => open(opening),
+        None => Err(format!("{what} are opened while configuring only")),
+    })
 }
 
 #[derive(Debug)]
@@ -44,14 +71,13 @@ pub struct Field {
 }
 
 pub fn open_field(paths: &[&str]) -> Result<Field, String> {
-    if RULES.with_borrow(Option::is_none) {
-        return Err("fields are opened while configuring only".into());
-    }
-    let (fields, keys) = OPENED.get();
-    if fields == FIELDS_MAX {
-        return Err(format!("more than {FIELDS_MAX} fields"));
-    }
-    OPENED.set((fields + 1, keys));
+    opening("fields", |opening| {
+        if opening.fields == FIELDS_MAX {
+            return Err(format!("more than {FIELDS_MAX} fields"));
+        }
+        opening.fields += 1;
+        Ok(())
+    })?;
     if paths.iter().any(|path| path.len() > PATH_BYTES_MAX) {
         return Err(format!("a path longer than {PATH_BYTES_MAX} bytes"));
     }
@@ -88,17 +114,15 @@ pub struct Key {
 
 impl Key {
     pub fn open(name: &str) -> Result<Key, String> {
-        SECRETS.with_borrow(|secrets| {
-            let Some(secrets) = secrets else { return Err("keys are opened while configuring only".into()) };
-            let (fields, keys) = OPENED.get();
-            if keys == KEYS_MAX {
+        opening("keys", |opening| {
+            if opening.keys == KEYS_MAX {
                 return Err(format!("more than {KEYS_MAX} keys"));
             }
-            OPENED.set((fields, keys + 1));
-            if let Some((_, secret)) = secrets.iter().find(|(has, _)| has == name) {
+            opening.keys += 1;
+            if let Some((_, secret)) = opening.secrets.iter().find(|(has, _)| has == name) {
                 return Ok(Key { secret: secret.clone() });
             }
-            let names = secrets.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let names = opening.secrets.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             let there = if names.is_empty() { "there are none".to_owned() } else { format!("there are {names}") };
             Err(format!("no key is called `{name}`; {there}"))
         })
@@ -121,23 +145,22 @@ pub struct Rule {
     pub(super) number: usize,
 }
 
-impl Rule {
-    pub fn open(name: &str) -> Result<Rule, String> {
-        RULES.with_borrow_mut(|rules| {
-            let Some(rules) = rules else { return Err("rules are opened while configuring only".into()) };
-            if name.is_empty() || name.len() > RULE_NAME_BYTES_MAX {
-                return Err(format!("the rule name `{name}` is not of 1 to {RULE_NAME_BYTES_MAX} bytes"));
-            }
-            if rules.iter().any(|has| has == name) {
-                return Err(format!("the rule `{name}` is already there"));
-            }
-            if rules.len() == RULES_MAX {
-                return Err(format!("more than {RULES_MAX} rules"));
-            }
-            rules.push(name.to_owned());
-            Ok(Rule { number: rules.len() - 1 })
-        })
-    }
+/// The rule, and its number in the order of opening.
+pub fn open_rule(name: &str) -> Result<(Rule, u32), String> {
+    opening("rules", |opening| {
+        let rules = &mut opening.rules;
+        if name.is_empty() || name.len() > RULE_NAME_BYTES_MAX {
+            return Err(format!("the rule name `{name}` is not of 1 to {RULE_NAME_BYTES_MAX} bytes"));
+        }
+        if rules.iter().any(|has| has == name) {
+            return Err(format!("the rule `{name}` is already there"));
+        }
+        if rules.len() == RULES_MAX {
+            return Err(format!("more than {RULES_MAX} rules"));
+        }
+        rules.push(name.to_owned());
+        Ok((Rule { number: rules.len() - 1 }, rules.len() as u32 - 1))
+    })
 }
 
 fn depth(level: Level) -> usize {

@@ -15,7 +15,7 @@ use sluicebox::config::model::{Component, Secret, StageLimits};
 use sluicebox::memory::Budget;
 use sluicebox::pipeline::stage::{Effects, Fault, Generation, Instance};
 use sluicebox::signal::Signal;
-use sluicebox::wasm::{BuildError, Compiler, GenerationSpec, Runtime, RuntimeOptions};
+use sluicebox::wasm::{BuildError, Compiler, GenerationSpec, Role, Runtime, RuntimeOptions};
 
 pub const MIB: u64 = 1 << 20;
 
@@ -61,6 +61,7 @@ pub fn spec(behaviour: &str) -> GenerationSpec {
         stage: "wasm/test".to_owned(),
         number: 1,
         component: Component::File { path: guest("misbehaving"), sha256: None },
+        role: Role::Processor,
         config: format!("{{\"behaviour\": \"{behaviour}\"}}"),
         keys: Vec::new(),
         limits: limits(),
@@ -75,6 +76,15 @@ pub fn redactor(behaviour: &str) -> GenerationSpec {
         component: Component::File { path: guest("misbehaving-redactor"), sha256: None },
         keys: vec![("salt".to_owned(), Secret::new("a key"))],
         ..spec(behaviour)
+    }
+}
+
+/// Waits until something that happens beside the data path has happened.
+pub fn wait_for(condition: impl Fn() -> bool) {
+    let patience = std::time::Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(std::time::Instant::now() < patience, "waited 20 s in vain");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -3,7 +3,10 @@
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod bad_edits;
+mod bad_policies;
 mod building;
 mod editing;
+mod host_state;
 mod lab;
 mod misbehaving;
+mod policies;

@@ -4,7 +4,7 @@ use sluicebox::config::model::OnFault;
 use sluicebox::pipeline::stage::FaultKind;
 use sluicebox::wasm::{BuildError, ConfigureError, Step};
 
-use crate::lab::{Lab, MIB, batch, call, spec, traces, traces_of, traces_with_events};
+use crate::lab::{Lab, MIB, batch, call, spec, traces, traces_of, traces_with_events, wait_for};
 
 /// The first call faults with this kind; the batch is whole, the next instance works, all memory comes back.
 fn faults(behaviour: &str, kind: FaultKind) -> String {
@@ -25,15 +25,6 @@ fn faults(behaviour: &str, kind: FaultKind) -> String {
     drop(generation);
     wait_for(|| lab.budget.bytes_used() == 0);
     messages.swap_remove(0)
-}
-
-/// Spares are rebuilt beside the data path; they give back what they hold once they are done.
-fn wait_for(condition: impl Fn() -> bool) {
-    let patience = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !condition() {
-        assert!(std::time::Instant::now() < patience, "waited 20 s in vain");
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn row_sets_are_sets() {
         assert_eq!(rows_a.is_empty(), within(a.clone()).is_empty());
         assert_eq!(rows_a.any_in(from..to), (from..to).any(|row| rows_a.contains(row)));
         assert_eq!(rows_a.all_in(from..to), (from..to).all(|row| rows_a.contains(row)));
+        assert_eq!(rows_a.count_in(from..to) as usize, (from..to).filter(|&row| rows_a.contains(row)).count());
         let mut grown = rows_a.clone();
         let new = grown.insert_range(from..to);
         assert_eq!(list(&grown), within(&a | &(from..to).collect()));
@@ -77,12 +78,18 @@ fn rows_are_lowered_to_all_below_and_lifted_from_any() {
                 if all_to.len() != seen.len() as usize {
                     continue;
                 }
+                let counts = batch.counts_at(&whole, &set, to);
+                assert_eq!(counts.is_some(), from >= to, "{from:?} {to:?}");
                 for (row, nodes) in (0..).zip(&all_to) {
                     let depth = nodes.len().min(all_from.first().map_or(0, Vec::len));
                     let related =
                         |other: &Vec<&Node<'_>>| (0..depth).all(|i| std::ptr::eq::<Node<'_>>(other[i], nodes[i]));
                     let expected = (0..).zip(&all_from).any(|(at, other)| set.contains(at) && related(other));
                     assert_eq!(seen.contains(row), expected, "{from:?} {to:?} {row}");
+                    if let Some(counts) = &counts {
+                        let expected = (0..).zip(&all_from).filter(|&(at, other)| set.contains(at) && related(other));
+                        assert_eq!(counts[row as usize] as usize, expected.count(), "{from:?} {to:?} {row}");
+                    }
                 }
             }
         }

@@ -41,7 +41,18 @@ impl Group {
     pub(in crate::config) const fn supported(self) -> &'static [&'static str] {
         match self {
             Group::Receivers => &["otlp"],
-            Group::Processors => &["attributes", "batch", "filter", "memory_limiter", "redaction", "resource", "wasm"],
+            Group::Processors => &[
+                "attributes",
+                "batch",
+                "filter",
+                "memory_limiter",
+                "probabilistic_sampler",
+                "rate_limiting",
+                "redaction",
+                "resource",
+                "tail_sampling",
+                "wasm",
+            ],
             Group::Exporters => &["debug", "logging", "otlp", "otlp_grpc", "otlp_http", "otlphttp"],
             Group::Connectors | Group::Extensions => &[],
         }
@@ -154,7 +165,6 @@ const PROCESSORS: &[&str] = &[
     "metricsgeneration",
     "metricstarttime",
     "metricstransform",
-    "probabilistic_sampler",
     "queuebatch",
     "remotetap",
     "resourcedetection",
@@ -164,7 +174,6 @@ const PROCESSORS: &[&str] = &[
     "spanmetrics",
     "spanpruning",
     "sumologic",
-    "tail_sampling",
     "transform",
     "unroll",
 ];

@@ -8,11 +8,13 @@ mod exporters;
 mod keys;
 pub(super) mod known;
 mod names;
+mod order;
 mod pipelines;
 pub(super) mod processors;
 mod receivers;
 mod section;
 mod service;
+pub(super) mod tail_sampling;
 mod values;
 
 use std::collections::HashMap;
@@ -28,7 +30,7 @@ use self::section::Section;
 use super::Environment;
 use super::code::Code;
 use super::files::FileDigest;
-use super::model::{Config, Exporter, ExporterKind, Lines, MemoryLimit, Pipeline, Receiver, Stage, Step};
+use super::model::{Config, Exporter, Lines, MemoryLimit, Pipeline, Receiver, Stage, Step};
 use super::report::Problem;
 use super::source::{Place, Sources};
 use super::tree::Node;
@@ -95,8 +97,14 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
         lines.put("\"memory_limiter\"".into(), *place);
     }
     report_taken_addresses(context, &listeners);
+    order::check_names(context, &parts.stages);
+    for stage in &parts.stages {
+        // Policies that are stages of their own stand in their processor's block.
+        lines.0.entry(format!("processor \"{}\"", stage.name)).or_insert(stage.place);
+    }
     let memory = parts.memory(context);
-    let pipelines = drafts.iter().filter_map(|draft| parts.pipeline(context, draft)).collect();
+    let pipelines: Vec<_> = drafts.iter().filter_map(|draft| parts.pipeline(context, draft)).collect();
+    order::check_memory(context, &memory, &pipelines);
     Config {
         receivers: parts.receivers,
         stages: parts.stages,
@@ -164,6 +172,10 @@ impl<'a> Parts<'a> {
                 Some(Step::Guest(id.to_owned()))
             }
             Processor::Merge(merge) => Some(Step::Merge(merge)),
+            Processor::Sample(sampler, policies) => {
+                self.stages.extend(policies);
+                Some(Step::Sample(sampler))
+            }
             Processor::Limit(limit) => {
                 self.limits.push((id, place, limit));
                 None
@@ -173,8 +185,7 @@ impl<'a> Parts<'a> {
     }
 
     fn pipeline(&self, context: Context<'_>, draft: &Draft<'_>) -> Option<Pipeline> {
-        self.check_order(context, draft);
-        self.check_endpoints(context, draft);
+        order::check(context, self, draft);
         let names = |references: &[pipelines::Reference<'_>]| {
             references.iter().map(|reference| reference.id.to_owned()).collect()
         };
@@ -189,37 +200,6 @@ impl<'a> Parts<'a> {
                 .collect(),
             exporters: names(&draft.exporters),
         })
-    }
-
-    fn check_order(&self, context: Context<'_>, draft: &Draft<'_>) {
-        for (index, reference) in draft.processors.iter().enumerate() {
-            if index > 0 && self.limits.iter().any(|(id, ..)| *id == reference.id) {
-                let message = format!("\"{}\" is not the first processor of pipeline \"{}\"", reference.id, draft.name);
-                let help = "put it first, as the Collector's documentation asks";
-                let problem = Problem::new(Code::LimiterNotFirst, reference.place, message, help);
-                context.push(problem.detail("it acts when a request is admitted, wherever it stands"));
-            }
-        }
-    }
-
-    /// An `otlphttp` exporter may name an endpoint for some signals only.
-    fn check_endpoints(&self, context: Context<'_>, draft: &Draft<'_>) {
-        let Some(signal) = draft.signal else { return };
-        for reference in &draft.exporters {
-            let exporter = self.exporters.iter().find(|exporter| exporter.name == reference.id);
-            if let Some(ExporterKind::OtlpHttp { client, endpoints, .. }) = exporter.map(|exporter| &exporter.kind)
-                && client.endpoint.is_empty()
-                && !endpoints.is_empty()
-                && endpoints.iter().all(|(of, _)| *of != signal)
-            {
-                let message = format!(
-                    "exporter \"{}\" of pipeline \"{}\" has no endpoint for {signal}",
-                    reference.id, draft.name
-                );
-                let help = format!("set its \"endpoint\" or \"{signal}_endpoint\"");
-                context.tell(Code::Missing, reference.place, message, help);
-            }
-        }
     }
 
     /// The strictest limit: the process has one budget.

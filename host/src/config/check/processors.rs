@@ -1,4 +1,4 @@
-//! `processors`: `attributes`, `filter`, `redaction`, `resource` and `wasm` (guest stages), `batch`, `memory_limiter`.
+//! `processors`: guest stages (`wasm` and those that ship inside the binary), `batch`, `memory_limiter`; `tail_sampling` has a file of its own.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::keys::keys;
 use super::section::Section;
+use super::tail_sampling::tail_sampling;
 use crate::config::code::Code;
-use crate::config::model::{Component, MemoryLimit, Merge, OnFault, Stage, StageLimits};
+use crate::config::model::{Component, MemoryLimit, Merge, OnFault, Stage, StageLimits, StageRole, TailSampling};
 use crate::config::report::Problem;
 use crate::config::tree::{Entry, Node, Value};
 
@@ -41,13 +42,15 @@ pub(in crate::config) const OWN_KEYS: [&str; 3] = ["keys", "limits", "on_fault"]
 pub(super) enum Processor {
     Stage(Stage),
     Merge(Arc<Merge>),
+    /// With the stages of its policies.
+    Sample(Arc<TailSampling>, Vec<Stage>),
     Limit(MemoryLimit),
 }
 
 /// The Collector's own processors that ship as components take their whole map as configuration, less the engine's own keys: `limits`,
-/// `on_fault` and, where it edits, `keys`. The Collector's processors have no keys of these names.
+/// `on_fault` and, where it edits what people wrote, `keys`. The Collector's processors have no keys of these names.
 pub(super) fn bundled(name: &str, kind: &str, mut section: Section<'_>, node: &Node) -> Stage {
-    let edits = kind != "filter";
+    let edits = matches!(kind, "attributes" | "redaction" | "resource");
     let keys = if edits { keys(&mut section) } else { Vec::new() };
     let limits = limits(section.child("limits"));
     let on_fault = on_fault(&mut section);
@@ -63,10 +66,11 @@ pub(super) fn bundled(name: &str, kind: &str, mut section: Section<'_>, node: &N
         _ => json(&section, node),
     };
     // One component does both: they differ in what they call their list of actions.
-    let component = if kind == "resource" { "attributes" } else { kind };
+    let component = if kind == "resource" { "attributes" } else { kind }.replace('_', "-");
     Stage {
         name: name.to_owned(),
-        component: Component::Bundled(component.to_owned()),
+        role: StageRole::Processor,
+        component: Component::Bundled(component),
         config,
         keys,
         limits,
@@ -78,6 +82,21 @@ pub(super) fn bundled(name: &str, kind: &str, mut section: Section<'_>, node: &N
 
 /// `wasm/<name>`: a user's component.
 pub(super) fn wasm(name: &str, mut section: Section<'_>) -> Stage {
+    let component = component_file(&mut section);
+    let config = section.get("config");
+    let (place, config_place) = (section.place, config.map_or(section.place, |node| node.place));
+    let config = config.map_or_else(|| "{}".to_owned(), |node| json(&section, node));
+    let keys = keys(&mut section);
+    grants(&mut section);
+    let limits = limits(section.child("limits"));
+    let on_fault = on_fault(&mut section);
+    section.finish();
+    let (name, role) = (name.to_owned(), StageRole::Processor);
+    Stage { name, role, component, config, keys, limits, on_fault, place, config_place }
+}
+
+/// `component` and `sha256`: a file, and what it must hold.
+pub(super) fn component_file(section: &mut Section<'_>) -> Component {
     let component = section.required("component", "name the component's file: \"component: ./filter.wasm\"");
     let path = component.and_then(|node| section.text_of("component", node));
     if let Some((node, path)) = component.zip(path)
@@ -88,17 +107,7 @@ pub(super) fn wasm(name: &str, mut section: Section<'_>) -> Stage {
     }
     let directory = section.context.directory(component.map_or(section.place, |node| node.place));
     let path = directory.join(path.unwrap_or_default());
-    let sha256 = sha256(&mut section);
-    let config = section.get("config");
-    let (place, config_place) = (section.place, config.map_or(section.place, |node| node.place));
-    let config = config.map_or_else(|| "{}".to_owned(), |node| json(&section, node));
-    let keys = keys(&mut section);
-    grants(&mut section);
-    let limits = limits(section.child("limits"));
-    let on_fault = on_fault(&mut section);
-    section.finish();
-    let component = Component::File { path, sha256 };
-    Stage { name: name.to_owned(), component, config, keys, limits, on_fault, place, config_place }
+    Component::File { path, sha256: sha256(section) }
 }
 
 fn on_fault(section: &mut Section<'_>) -> Option<OnFault> {
@@ -126,7 +135,7 @@ fn sha256(section: &mut Section<'_>) -> Option<String> {
     None
 }
 
-fn grants(section: &mut Section<'_>) {
+pub(super) fn grants(section: &mut Section<'_>) {
     for (grant, node) in section.texts("grants").unwrap_or_default() {
         let message = format!("{} asks for \"{grant}\", which cannot be granted yet", section.owner);
         let help = "remove it: there are no capabilities to grant yet";
@@ -134,7 +143,7 @@ fn grants(section: &mut Section<'_>) {
     }
 }
 
-fn limits(mut section: Section<'_>) -> StageLimits {
+pub(super) fn limits(mut section: Section<'_>) -> StageLimits {
     let default = STAGE_LIMITS_DEFAULT;
     let limits = StageLimits {
         memory_bytes_max: section
@@ -154,7 +163,7 @@ fn limits(mut section: Section<'_>) -> StageLimits {
 }
 
 /// What `configure` gets. Nothing is an empty map: a guest need not tell the two apart.
-fn json(section: &Section<'_>, node: &Node) -> String {
+pub(super) fn json(section: &Section<'_>, node: &Node) -> String {
     if let Some(node) = node.without_json_form() {
         let message = format!("{}: {} has no JSON form", section.owner, node.found());
         section.context.tell(Code::WrongType, node.place, message, "write a finite number, or quote it");
@@ -252,6 +261,10 @@ pub(super) fn read(name: &str, kind: &str, section: Section<'_>, node: &Node) ->
     match kind {
         "batch" => Processor::Merge(batch(name, section)),
         "memory_limiter" => Processor::Limit(memory_limiter(section)),
+        "tail_sampling" => {
+            let (sampler, policies) = tail_sampling(name, section);
+            Processor::Sample(sampler, policies)
+        }
         "wasm" => Processor::Stage(wasm(name, section)),
         bundled_kind => Processor::Stage(bundled(name, bundled_kind, section, node)),
     }

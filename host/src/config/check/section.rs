@@ -139,6 +139,15 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A key that exists beside others of this kind, and cannot exist here.
+    pub(super) fn forbid(&mut self, key: &'static str, help: &str) {
+        self.refused.push(key);
+        if let Some(entry) = self.find(key) {
+            let message = format!("{} cannot be set", self.named(key));
+            self.context.tell(Code::UnknownKey, entry.key_place, message, help);
+        }
+    }
+
     /// Keys that the Collector needs and this engine does not.
     pub(super) fn ignore(&mut self, keys: &[&'static str], why: &str) {
         for &key in keys {

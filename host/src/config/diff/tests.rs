@@ -101,3 +101,56 @@ fn everything_else_is_named_with_its_line() {
     let limiter = changed("  batch: {", "  memory_limiter: {limit_mib: 100}\n  batch: {").others;
     assert_eq!(limiter, [], "a limiter that no pipeline uses changes nothing");
 }
+
+const SAMPLER: &str = "\
+receivers: {otlp: {protocols: {grpc: }}}
+processors:
+  tail_sampling:
+    decision_wait: 5s
+    policies:
+      - {name: errors, status_code: {status_codes: [ERROR]}}
+      - {name: mine, component: mine.wasm}
+exporters: {debug: }
+service:
+  pipelines:
+    traces: {receivers: [otlp], processors: [tail_sampling], exporters: [debug]}
+    traces/b: {receivers: [otlp], processors: [tail_sampling], exporters: [debug]}
+";
+
+fn sampler_changed(from: &str, to: &str) -> Diff {
+    assert!(SAMPLER.contains(from));
+    diff(&config(SAMPLER), &config(&SAMPLER.replace(from, to)))
+}
+
+#[test]
+fn policies_are_changed_live() {
+    assert!(sampler_changed("processors:\n", "# why\nprocessors:\n").is_empty());
+    for (from, to, stage) in [
+        ("[ERROR]", "[OK]", "tail_sampling"),
+        ("      - {name: mine", "      - {name: all, type: always_sample}\n      - {name: mine", "tail_sampling"),
+        ("mine.wasm", "other.wasm", "tail_sampling:mine"),
+        ("mine.wasm", "mine.wasm, config: {x: 1}", "tail_sampling:mine"),
+    ] {
+        let diff = sampler_changed(from, to);
+        let changed: Vec<_> = diff.stages.iter().map(|change| change.name.as_str()).collect();
+        assert_eq!((changed.as_slice(), diff.is_live()), (&[stage][..], true), "{to}: {diff:?}");
+    }
+}
+
+/// What holds the traces, and which stages vote, is as it was started.
+#[test]
+fn the_rest_of_a_tail_sampler_needs_a_restart() {
+    use ChangeKind::{Added, Changed, Removed};
+    let sampler = ("processor \"tail_sampling\"", Some(3), Changed);
+    for to in ["6s", "5s\n    num_traces: 5", "5s\n    record_decisions: true", "5s\n    memory_mib: 60"] {
+        assert_eq!(others(&sampler_changed("5s", to)), [sampler], "{to}");
+    }
+    let added = sampler_changed("mine.wasm}\n", "mine.wasm}\n      - {name: theirs, component: mine.wasm}\n");
+    assert_eq!(others(&added), [sampler, ("processor \"tail_sampling:theirs\"", Some(8), Added)]);
+    let renamed = sampler_changed("name: mine", "name: yours");
+    let stages =
+        [("processor \"tail_sampling:yours\"", Some(7), Added), ("processor \"tail_sampling:mine\"", Some(7), Removed)];
+    assert_eq!(others(&renamed), [&[sampler][..], &stages].concat());
+    let components_only = sampler_changed("      - {name: errors, status_code: {status_codes: [ERROR]}}\n", "");
+    assert_eq!(others(&components_only), [sampler], "the stage of its name is told of once");
+}

@@ -26,6 +26,7 @@ mod poison;
 mod random;
 mod rows;
 mod rowwise;
+mod sampling;
 
 const BUDGET_BYTES: u64 = 1 << 30;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -87,6 +88,11 @@ impl Rig {
             })
         };
         let pipelines: Vec<_> = pipelines.into_iter().enumerate().map(pipeline).collect();
+        for pipeline in &pipelines {
+            for (step, sampler) in pipeline.samplers() {
+                sampler.start(pipeline, step, &stages).expect("threads start");
+            }
+        }
         let inlet = Inlet::new("otlp", &pipelines, &metrics);
         Rig { signal, budget: Budget::new(BUDGET_BYTES), metrics, stages, workers, pipelines, exporters, inlet }
     }
@@ -117,9 +123,21 @@ impl Rig {
         }
     }
 
+    /// Has what waits for a decision decided.
+    async fn finish_samplers(&self, patience: Duration) {
+        let (pipelines, deadline) = (self.pipelines.clone(), std::time::Instant::now() + patience);
+        let finish = move || {
+            for pipeline in &pipelines {
+                pipeline.samplers().for_each(|(_, sampler)| sampler.finish(deadline));
+            }
+        };
+        tokio::task::spawn_blocking(finish).await.expect("without a panic");
+    }
+
     /// Ends everything and checks the account: nothing is inside, every item is accounted for, the budget is whole again.
     async fn finish(self) {
         self.pipelines.iter().for_each(Pipeline::stop_waiting);
+        self.finish_samplers(PATIENCE).await;
         for pipeline in &self.pipelines {
             self.until("nothing is inside", |_| pipeline.open_parts() == 0).await;
         }

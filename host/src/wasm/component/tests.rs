@@ -13,7 +13,8 @@ fn component(imports: &[&str], exports: &[&str]) -> String {
     let imports: String = imports.iter().map(|name| format!("(import \"{name}\" (instance))")).collect();
     let exports: String = exports
         .iter()
-        .map(|name| format!("(instance $i{0} ) (export \"{name}\" (instance $i{0}))", name.len()))
+        .enumerate()
+        .map(|(number, name)| format!("(instance $i{number}) (export \"{name}\" (instance $i{number}))"))
         .collect();
     format!("(component {imports} {exports})")
 }
@@ -31,6 +32,32 @@ fn says_what_a_component_may_do() {
     assert_eq!(info.role, Role::Processor);
     assert_eq!(info.default_on_fault(), OnFault::Pass);
     assert_eq!(info.digest.len(), 64);
+}
+
+#[test]
+fn policies_are_told_from_processors() {
+    let policy = ["sluicebox:telemetry/plugin@0.1.0", "sluicebox:telemetry/policy@0.1.0"];
+    let imports = ["fields", "batches", "traces", "host-state"].map(|name| format!("sluicebox:telemetry/{name}@0.1.0"));
+    let imports: Vec<&str> = imports.iter().map(String::as_str).collect();
+    let info = info(&component(&imports, &policy)).expect("is a policy");
+    assert_eq!((info.role, info.role.to_string().as_str()), (Role::Policy, "policy"));
+    assert_eq!(info.imports, [Interface::Fields, Interface::Batches, Interface::Traces, Interface::HostState]);
+    for import in ["dropping", "adding", "editing", "contents", "host-hash"] {
+        let refused = error(&component(&[&format!("sluicebox:telemetry/{import}@0.1.0")], &policy));
+        assert!(refused.contains(import) && refused.contains("a policy may not"), "{refused}");
+        assert!(refused.ends_with("it may import: fields, batches, traces, host-state"), "{refused}");
+    }
+    assert!(error(&component(&[], &policy[1..])).contains("a policy exports `plugin` and `policy`"));
+    let both = error(&component(&[], &[EXPORTS[0], EXPORTS[1], policy[1]]));
+    assert!(both.contains("both `processor` and `policy`"), "{both}");
+}
+
+#[test]
+fn only_policies_see_traces_and_all_may_keep_state() {
+    let refused = error(&component(&["sluicebox:telemetry/traces@0.1.0"], &EXPORTS));
+    assert!(refused.contains("/traces@0.1.0, which a processor may not"), "{refused}");
+    let info = info(&component(&["sluicebox:telemetry/host-state@0.1.0"], &EXPORTS)).expect("is a processor");
+    assert_eq!(info.imports, [Interface::HostState]);
 }
 
 #[test]
@@ -62,12 +89,16 @@ fn refuses_what_it_cannot_grant_and_says_what_to_do() {
     assert!(error(&component(&["a:b/c"], &EXPORTS)).contains("a:b/c"));
     let unknown = error(&component(&["sluicebox:telemetry/sockets@0.1.0"], &EXPORTS));
     assert!(unknown.contains("sluicebox:telemetry/sockets@0.1.0"), "{unknown}");
-    assert!(unknown.contains("fields, batches, contents, dropping, adding, editing, host-hash"), "{unknown}");
+    assert!(
+        unknown.contains("fields, batches, contents, dropping, adding, editing, host-hash, traces, host-state"),
+        "{unknown}"
+    );
     let version = error(&component(&["sluicebox:telemetry/fields@0.2.0"], &EXPORTS));
     assert!(version.contains("0.2.0") && version.contains("0.1.0"), "{version}");
     let version = error(&component(&[], &["sluicebox:telemetry/plugin@1.0.0"]));
     assert!(version.contains("1.0.0"), "{version}");
-    assert!(error(&component(&[], &EXPORTS[..1])).contains("processor"));
+    assert!(error(&component(&[], &EXPORTS[..1])).contains("neither"));
+    assert!(error(&component(&[], &EXPORTS[1..])).contains("/plugin@0.1.0; a processor exports"));
 }
 
 #[test]

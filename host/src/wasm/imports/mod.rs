@@ -10,6 +10,8 @@ mod dropping;
 mod editing;
 mod fields;
 mod host_hash;
+mod host_state;
+mod traces;
 mod writing;
 
 use wasmtime::Engine;
@@ -35,6 +37,8 @@ pub(super) fn linker(engine: &Engine, interfaces: &[Interface]) -> wasmtime::Res
             Interface::Adding => bindings::adding::add_to_linker::<_, Data>(&mut linker, |state| state)?,
             Interface::Editing => bindings::editing::add_to_linker::<_, Data>(&mut linker, |state| state)?,
             Interface::HostHash => bindings::host_hash::add_to_linker::<_, Data>(&mut linker, |state| state)?,
+            Interface::Traces => traces::add_to_linker(&mut linker)?,
+            Interface::HostState => bindings::host_state::add_to_linker::<_, Data>(&mut linker, |state| state)?,
         }
     }
     Ok(linker)

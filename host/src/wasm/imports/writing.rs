@@ -107,7 +107,7 @@ impl State {
         }
         let State { opened, call: Some(call), .. } = self else { return Err(no_call()) };
         let Some(field) = opened.fields.get(field.rep() as usize) else { return Err(no_call()) };
-        let Call { batch, slice, effects, reading } = call;
+        let Call { batch, slice, effects, reading, .. } = call;
         let written = batch.set(slice, field, choice, to, mode, &mut effects.edits, &mut reading.bytes_left);
         if let Ok(places) = &written {
             self.host_took(places.saturating_mul(EDIT_BYTES))?;

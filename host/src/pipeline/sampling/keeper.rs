@@ -1,0 +1,424 @@
+//! The thread that owns a shard: takes spans in, has due traces decided, sends what is kept on.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, bounded, never, select};
+
+use crate::ack::Outcome;
+use crate::observe::sampling::{DecisionCounters, SamplerMetrics};
+use crate::observe::throttle::Throttle;
+use crate::pipeline::sampling::outlet::{FULL_INTERVAL, Outlet, Pressure};
+use crate::pipeline::sampling::panel::{Panel, has_error, randomness};
+use crate::pipeline::sampling::{Message, Piece, Sampler, Way};
+use crate::pipeline::stages::Stages;
+use crate::pipeline::{Pipeline, RETRY_AFTER_FULL, retry};
+use crate::tail::shard::{Decision, Due, Full, Ingested, Now, Settings, Settled, Shard};
+use crate::tail::traces::{Traces, Trigger};
+use crate::tail::verdict::{Decider, THRESHOLD_UNKNOWN, Verdict, Vote};
+
+/// Of a sampler's memory, for kept spans that later steps have not taken yet; the rest is for what waits.
+const OUTGOING_PERCENT: u64 = 25;
+/// One trace may hold this share of a shard.
+const TRACE_PERCENT: u64 = 10;
+/// Recent decisions that can be explained in full, of all shards together.
+const HISTORY_MAX: usize = 10_000;
+/// The Collector's documentation recommends a decision cache of at least this many times `num_traces`.
+const REMEMBERED_PER_TRACE: usize = 10;
+/// Between two log lines on what pressure costs.
+const PRESSURE_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Policies that settled none of so many traces early are not asked early any more.
+const OFFERS_IN_VAIN_MAX: u64 = 10_000;
+/// Who decides what pressure drops.
+const PRESSURE: &str = "memory_pressure";
+
+/// A shard and its thread's belongings.
+pub(super) struct Keeper {
+    sampler: String,
+    fallback_threshold: u64,
+    drops_pending: bool,
+    blocks: bool,
+    shard: Shard,
+    panel: Panel,
+    outlet: Arc<Outlet>,
+    pipeline: Weak<Pipeline>,
+    step: usize,
+    way: Way,
+    inbox: Receiver<Message>,
+    /// Hears of commits.
+    woken: Receiver<()>,
+    started: Instant,
+    metrics: SamplerMetrics,
+    counters: HashMap<(Option<Arc<Decider>>, bool, Trigger), DecisionCounters>,
+    /// What pressure decided.
+    pressure: Arc<Decider>,
+    pressure_lines: Throttle,
+    offers_in_vain: u64,
+    published: Published,
+    bytes_max: u64,
+    /// Taken from the inbox.
+    next: Option<Message>,
+    /// Waits for room.
+    blocked: Option<Piece>,
+    finish_by: Option<Instant>,
+}
+
+/// What was last added to the gauges, which all shards share.
+#[derive(Clone, Copy, Default)]
+struct Published {
+    traces: i64,
+    spans: i64,
+    bytes: i64,
+    outgoing: i64,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        sampler: &Sampler,
+        pipeline: &Arc<Pipeline>,
+        step: usize,
+        stages: &Arc<Stages>,
+        way: &Way,
+        inbox: Receiver<Message>,
+    ) -> Keeper {
+        let (keys, shards) = (&sampler.keys, sampler.shards.len());
+        let bytes_max = sampler.bytes_max / shards as u64;
+        let outgoing_max = bytes_max / 100 * OUTGOING_PERCENT;
+        let settings = settings(sampler, bytes_max - outgoing_max, shards);
+        let metrics = pipeline.all_metrics.sampler(&pipeline.name, &keys.name);
+        metrics.bytes_limit.inc_by(signed(settings.bytes_max));
+        let (wake, woken) = bounded(1);
+        stages.subscribe(wake);
+        let seed = rand::random();
+        let mut shard = Shard::new(settings, &sampler.budget, seed);
+        shard.offer_early(true);
+        Keeper {
+            sampler: keys.name.clone(),
+            fallback_threshold: keys.fallback_threshold,
+            drops_pending: keys.drop_pending_on_shutdown,
+            blocks: keys.block_on_overflow,
+            shard,
+            panel: Panel::new(stages, &pipeline.all_metrics, &sampler.units, keys.fallback_threshold),
+            outlet: Outlet::new(outgoing_max, way.messages.clone(), Arc::clone(&sampler.budget)),
+            pipeline: Arc::downgrade(pipeline),
+            step,
+            way: way.clone(),
+            inbox,
+            woken,
+            started: Instant::now(),
+            metrics,
+            counters: HashMap::new(),
+            pressure: Arc::new(Decider { policy: PRESSURE.to_owned(), generation: 0 }),
+            pressure_lines: Throttle::new(PRESSURE_LOG_INTERVAL),
+            offers_in_vain: 0,
+            published: Published::default(),
+            bytes_max: bytes_max - outgoing_max,
+            next: None,
+            blocked: None,
+            finish_by: None,
+        }
+    }
+
+    /// Until it is told to finish, or nobody can give it anything any more.
+    pub(super) fn work(mut self) {
+        while let Some(pipeline) = self.pipeline.upgrade() {
+            // Judging contains its own panics; this is for everything else. Whatever was under way is answered by its acks.
+            let round = catch_unwind(AssertUnwindSafe(|| self.round(&pipeline)));
+            if round.is_err() {
+                tracing::error!(sampler = self.sampler, "an internal error on a tail sampler's thread");
+            }
+            if self.is_done() {
+                self.outlet.give_up(&pipeline, &self.sampler);
+                break;
+            }
+            drop(pipeline);
+            if !self.wait() {
+                break;
+            }
+        }
+        self.publish(Published::default());
+    }
+
+    /// Everything that is to be done now.
+    fn round(&mut self, pipeline: &Arc<Pipeline>) {
+        self.outlet.try_again(pipeline, Instant::now());
+        self.decide_due(pipeline);
+        if let Some(piece) = self.blocked.take() {
+            self.take(pipeline, piece);
+        }
+        // A blocked piece is first in line.
+        while self.blocked.is_none()
+            && let Some(message) = self.next.take().or_else(|| self.inbox.try_recv().ok())
+        {
+            self.handle(pipeline, message);
+        }
+        self.decide_due(pipeline);
+        let load = self.shard.load();
+        self.publish(Published {
+            traces: signed(load.traces),
+            spans: signed(load.spans),
+            bytes: signed(load.bytes),
+            outgoing: signed(self.outlet.bytes()),
+        });
+    }
+
+    fn handle(&mut self, pipeline: &Arc<Pipeline>, message: Message) {
+        match message {
+            Message::Take(piece) => {
+                self.way.level.pieces.fetch_sub(1, Ordering::Relaxed);
+                self.decide_due(pipeline);
+                self.take(pipeline, piece);
+            }
+            Message::Parked => {}
+            Message::Explain(id, answer) => {
+                // Who asked may have hung up.
+                let _gone = answer.send(self.shard.explain(id));
+            }
+            Message::Finish(deadline) => {
+                self.shard.drain();
+                self.finish_by = Some(deadline);
+            }
+        }
+    }
+
+    fn take(&mut self, pipeline: &Arc<Pipeline>, piece: Piece) {
+        match self.ingest(pipeline, &piece) {
+            Ok(ingested) => {
+                let Piece { ack, charge, .. } = piece;
+                drop(charge);
+                ack.settle(Outcome::ACCEPTED);
+                self.count_ingested(pipeline, &ingested);
+                self.outlet.release(pipeline, self.step, ingested.released);
+            }
+            Err(_full) if self.blocks && self.finish_by.is_none() => self.blocked = Some(piece),
+            Err(_full) => {
+                let spans = piece.arrival.spans();
+                self.dropped(pipeline, "", "tail_full", false, spans);
+                let message = format!("tail sampler \"{}\" has no memory left", self.sampler);
+                piece.ack.settle(retry(RETRY_AFTER_FULL, message));
+            }
+        }
+    }
+
+    /// Where there is no room, the oldest traces are decided to make it, unless senders are to wait instead.
+    fn ingest(&mut self, pipeline: &Arc<Pipeline>, piece: &Piece) -> Result<Ingested, Full> {
+        let ingested = self.shard.ingest(self.now(), &piece.arrival);
+        if ingested.is_ok() || self.blocks {
+            return ingested;
+        }
+        self.shard.want_room(Some(&piece.arrival));
+        self.decide_due(pipeline);
+        self.shard.want_room(None);
+        self.shard.ingest(self.now(), &piece.arrival)
+    }
+
+    fn count_ingested(&self, pipeline: &Pipeline, ingested: &Ingested) {
+        self.metrics.late_kept.inc_by(ingested.late_kept);
+        self.metrics.late_dropped.inc_by(ingested.late_dropped);
+        self.dropped(pipeline, "", "late", true, ingested.late_dropped);
+        self.dropped(pipeline, "", "trace_too_large", true, ingested.too_large);
+    }
+
+    /// Has everything decided that is due, as long as what is kept can leave.
+    fn decide_due(&mut self, pipeline: &Arc<Pipeline>) {
+        loop {
+            let pressure = self.outlet.pressure();
+            if pressure == Pressure::Full {
+                return;
+            }
+            let now = self.now();
+            let Some(mut due) = self.shard.due(now) else { return };
+            let verdicts = self.judge(&mut due, pressure);
+            let offered = count_of(&due.traces, Trigger::Early);
+            let Settled { released, decisions } = self.shard.settle(now, due, verdicts);
+            let settled = decisions.iter().filter(|decision| decision.trigger == Trigger::Early).count();
+            self.note_offers(offered, settled);
+            for decision in &decisions {
+                self.count(pipeline, decision);
+            }
+            self.outlet.release(pipeline, self.step, released);
+        }
+    }
+
+    fn judge(&mut self, due: &mut Due, pressure: Pressure) -> Vec<Verdict> {
+        if self.drops_pending && count_of(&due.traces, Trigger::Shutdown) > 0 {
+            // What was also offered early comes again, to be dropped.
+            let drop = Verdict { vote: Vote::Drop, threshold: THRESHOLD_UNKNOWN, is_settled: false, decider: None };
+            return vec![drop; due.traces.len()];
+        }
+        let before = self.panel.fallback_traces;
+        let judged = catch_unwind(AssertUnwindSafe(|| self.panel.judge(&self.shard, due)));
+        let mut verdicts = judged.unwrap_or_else(|_panic| {
+            self.panel.forget_instances();
+            self.panel.fall_back(&due.traces)
+        });
+        self.metrics.fallback_fault.inc_by(self.panel.fallback_traces - before);
+        if pressure > Pressure::None {
+            self.thin(&due.traces, pressure, &mut verdicts);
+        }
+        verdicts
+    }
+
+    /// What is kept is not taken fast enough: errors first, then all at the fallback's rate.
+    fn thin(&self, traces: &Traces, pressure: Pressure, verdicts: &mut [Verdict]) {
+        let mut thinned = 0;
+        for (trace, verdict) in verdicts.iter_mut().enumerate() {
+            let is_spared = pressure == Pressure::ErrorsFirst && has_error(traces, trace);
+            if verdict.vote != Vote::Keep || is_spared {
+                continue;
+            }
+            thinned += 1;
+            if randomness(traces, trace) < self.fallback_threshold {
+                let decider = Some(Arc::clone(&self.pressure));
+                *verdict = Verdict { vote: Vote::Drop, threshold: 0, is_settled: verdict.is_settled, decider };
+            } else if verdict.threshold != THRESHOLD_UNKNOWN {
+                verdict.threshold = verdict.threshold.max(self.fallback_threshold);
+            }
+        }
+        self.metrics.fallback_pressure.inc_by(thinned);
+        if thinned > 0
+            && let Some(left_out) = self.pressure_lines.admit()
+        {
+            tracing::warn!(
+                sampler = self.sampler,
+                left_out,
+                "kept spans are not taken as fast as they come: errors go first, and the rest at a fixed rate"
+            );
+        }
+    }
+
+    /// Asking early costs calls: where it never settles anything it ends, until something else serves.
+    fn note_offers(&mut self, offered: usize, settled: usize) {
+        if offered > 0 {
+            self.offers_in_vain = if settled > 0 { 0 } else { self.offers_in_vain + offered as u64 };
+            if self.offers_in_vain >= OFFERS_IN_VAIN_MAX {
+                self.shard.offer_early(false);
+            }
+        }
+    }
+
+    fn count(&mut self, pipeline: &Pipeline, decision: &Decision) {
+        let Decision { vote_kept, decider, trigger, spans, waited, .. } = decision;
+        let key = (decider.clone(), *vote_kept, *trigger);
+        let counters = self.counters.entry(key).or_insert_with(|| {
+            let policy = decider.as_ref().map_or("", |decider| decider.policy.as_str());
+            self.metrics.decisions(policy, if *vote_kept { "kept" } else { "dropped" }, trigger.as_str())
+        });
+        counters.traces.inc();
+        counters.spans.inc_by(*spans);
+        self.metrics.waited_seconds.observe(waited.as_secs_f64());
+        if *vote_kept {
+            return;
+        }
+        match decider {
+            Some(decider) if Arc::ptr_eq(decider, &self.pressure) => {
+                self.dropped(pipeline, "", "memory_pressure", false, *spans);
+            }
+            None if *trigger == Trigger::Shutdown && self.drops_pending => {
+                self.dropped(pipeline, "", "shutdown", true, *spans);
+            }
+            Some(decider) => self.dropped(pipeline, &decider.policy, "not_sampled", true, *spans),
+            None => self.dropped(pipeline, "", "not_sampled", true, *spans),
+        }
+    }
+
+    fn dropped(&self, pipeline: &Pipeline, rule: &str, reason: &'static str, intended: bool, spans: u64) {
+        if spans > 0 {
+            let (name, signal) = (&pipeline.name, pipeline.signal);
+            pipeline.all_metrics.dropped(name, signal, &self.sampler, rule, reason, intended).inc_by(spans);
+            pipeline.left(spans);
+        }
+    }
+
+    /// Nothing waits any more, or there is no more time.
+    fn is_done(&self) -> bool {
+        self.finish_by.is_some_and(|deadline| {
+            let is_empty = self.shard.load().traces == 0 && self.outlet.bytes() == 0 && self.inbox.is_empty();
+            is_empty || Instant::now() >= deadline
+        })
+    }
+
+    /// Waits for something to do; false if nobody can give it anything any more.
+    fn wait(&mut self) -> bool {
+        let timeout = self.timeout();
+        let inbox = if self.blocked.is_some() { never() } else { self.inbox.clone() };
+        let message = select! {
+            recv(inbox) -> message => match message {
+                Ok(message) => message,
+                Err(_disconnected) => return false,
+            },
+            recv(self.woken) -> _ => {
+                if self.panel.let_go_of_replaced() {
+                    self.counters.clear();
+                    self.offers_in_vain = 0;
+                    self.shard.offer_early(true);
+                }
+                return true;
+            }
+            default(timeout) => return true,
+        };
+        self.next = Some(message);
+        true
+    }
+
+    fn timeout(&self) -> Duration {
+        let since_start = self.started.elapsed();
+        let due = self.shard.wake_at().map(|at| at.saturating_sub(since_start));
+        let parked = self.outlet.wake_at().map(|at| at.saturating_duration_since(Instant::now()));
+        let is_stuck = self.blocked.is_some() || self.finish_by.is_some() || self.outlet.pressure() == Pressure::Full;
+        let soon = is_stuck.then_some(FULL_INTERVAL);
+        [due, parked, soon].into_iter().flatten().min().unwrap_or(Duration::from_secs(1))
+    }
+
+    fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { since_start: self.started.elapsed(), unix_nano: u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX) }
+    }
+
+    fn publish(&mut self, now: Published) {
+        let before = std::mem::replace(&mut self.published, now);
+        self.metrics.waiting_traces.inc_by(now.traces - before.traces);
+        self.metrics.waiting_spans.inc_by(now.spans - before.spans);
+        self.metrics.bytes.inc_by(now.bytes - before.bytes);
+        self.metrics.outgoing_bytes.inc_by(now.outgoing - before.outgoing);
+        // Where something can be decided, room can be made, or waited for.
+        let room = match self.outlet.pressure() {
+            Pressure::Full => self.bytes_max.saturating_sub(u64::try_from(now.bytes).unwrap_or_default()),
+            Pressure::None | Pressure::ErrorsFirst | Pressure::Thin => u64::MAX,
+        };
+        self.way.level.room_bytes.store(room, Ordering::Relaxed);
+    }
+}
+
+/// Of one of `shards` shards, which may hold `bytes_max`.
+fn settings(sampler: &Sampler, bytes_max: u64, shards: usize) -> Settings {
+    let keys = &sampler.keys;
+    let share = |count: usize| count.div_ceil(shards);
+    let remembered = |ids: Option<usize>| share(ids.unwrap_or(keys.traces_max.saturating_mul(REMEMBERED_PER_TRACE)));
+    Settings {
+        sampler: keys.name.clone(),
+        decision_wait: keys.decision_wait,
+        wait_after_root: keys.wait_after_root,
+        traces_max: share(keys.traces_max),
+        bytes_max,
+        span_limit: keys.span_limit,
+        trace_bytes_limit: bytes_max / 100 * TRACE_PERCENT,
+        drop_larger_than_bytes: keys.drop_larger_than_bytes,
+        kept_ids_max: remembered(keys.kept_ids_max),
+        dropped_ids_max: remembered(keys.dropped_ids_max),
+        history_max: share(HISTORY_MAX),
+        records_decisions: keys.records_decisions,
+        evicts: !keys.block_on_overflow,
+    }
+}
+
+fn count_of(traces: &Traces, trigger: Trigger) -> usize {
+    traces.triggers.iter().filter(|&&at| at == trigger as u8).count()
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,230 @@
+//! Tail sampling as a step of a pipeline: requests end here, and what policies keep goes on later.
+//!
+//! Shards of `tail` hold the spans, each owned by a thread ([`keeper`]) that also asks the policies ([`panel`]): these are stages as all
+//! others are, and swapping one touches nothing that waits. A request is acknowledged once all its spans are held. What is kept leaves
+//! through an [`outlet`], since nobody would send it again if a later step could not take it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use tokio::sync::oneshot;
+
+use crate::ack::{Ack, Outcome};
+use crate::config::model::TailSampling;
+use crate::memory::{Budget, Charge};
+use crate::pipeline::sampling::keeper::Keeper;
+use crate::pipeline::stages::Stages;
+use crate::pipeline::{Part, Pipeline, RETRY_AFTER_FULL, retry};
+use crate::tail::arrivals::{Arrival, Arrivals};
+use crate::tail::explain::{Explanation, Why};
+
+mod keeper;
+pub(in crate::pipeline) mod outlet;
+mod panel;
+
+/// Pieces of requests that may wait for a shard's thread; more are told to retry. Their bytes are charged to the budget, so this bounds the
+/// wait.
+const PIECES_MAX: usize = 1024;
+/// How long an explanation of a trace may take.
+const EXPLAIN_MAX: Duration = Duration::from_secs(5);
+/// Policies run on these threads: as for the workers, Wasm stacks are 512 KiB and host functions get the rest.
+const STACK_BYTES: usize = 4 << 20;
+
+/// A tail sampler in one pipeline.
+pub struct Sampler {
+    keys: Arc<TailSampling>,
+    /// Indices of its stages.
+    units: Vec<usize>,
+    bytes_max: u64,
+    budget: Arc<Budget>,
+    shards: Vec<Way>,
+    /// Until it is started.
+    inboxes: Mutex<Vec<Receiver<Message>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The way to a shard's thread.
+#[derive(Clone, Debug)]
+struct Way {
+    messages: Sender<Message>,
+    level: Arc<Level>,
+}
+
+/// What a shard's thread tells of itself, so that a request is taken by all shards or by none.
+#[derive(Debug, Default)]
+struct Level {
+    /// Pieces that wait for the thread.
+    pieces: AtomicUsize,
+    /// Bytes of spans that the shard can take.
+    room_bytes: AtomicU64,
+}
+
+/// To a shard's thread.
+#[derive(Debug)]
+enum Message {
+    /// Spans of a request.
+    Take(Piece),
+    /// Something waits to be tried again.
+    Parked,
+    /// Tell what is known of a trace.
+    Explain([u8; 16], oneshot::Sender<Option<Explanation>>),
+    /// Decide everything and end, by then at the latest.
+    Finish(Instant),
+}
+
+/// Spans of one request that belong to one shard.
+#[derive(Debug)]
+struct Piece {
+    arrival: Arrival,
+    ack: Ack,
+    /// Of the request's bytes, until its spans are copied.
+    charge: Arc<Charge>,
+}
+
+impl Sampler {
+    /// A sampler with these stages that may hold `bytes_max` bytes, on `shards` threads unless the file says how many.
+    pub fn new(
+        keys: Arc<TailSampling>,
+        units: Vec<usize>,
+        bytes_max: u64,
+        shards: usize,
+        budget: &Arc<Budget>,
+    ) -> Self {
+        let shards = keys.shards.unwrap_or(shards).max(1);
+        let (ways, inboxes) = (0..shards)
+            .map(|_| {
+                let (messages, inbox) = unbounded();
+                let level = Level { room_bytes: AtomicU64::new(u64::MAX), ..Level::default() };
+                (Way { messages, level: Arc::new(level) }, inbox)
+            })
+            .unzip();
+        Self {
+            keys,
+            units,
+            bytes_max,
+            budget: Arc::clone(budget),
+            shards: ways,
+            inboxes: Mutex::new(inboxes),
+            threads: Mutex::default(),
+        }
+    }
+
+    /// The processor's name in the file.
+    pub fn name(&self) -> &str {
+        &self.keys.name
+    }
+
+    /// Starts the threads. `step` is this sampler's place among the pipeline's steps.
+    ///
+    /// # Errors
+    /// If a thread cannot be started.
+    pub fn start(&self, pipeline: &Arc<Pipeline>, step: usize, stages: &Arc<Stages>) -> std::io::Result<()> {
+        let inboxes = std::mem::take(&mut *self.inboxes.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for (number, (way, inbox)) in self.shards.iter().zip(inboxes).enumerate() {
+            let keeper = Keeper::new(self, pipeline, step, stages, way, inbox);
+            let thread = std::thread::Builder::new().name(format!("tail-{number}")).stack_size(STACK_BYTES);
+            threads.push(thread.spawn(move || keeper.work())?);
+        }
+        Ok(())
+    }
+
+    /// Takes requests: their spans go to the shards of their traces, and they are acknowledged when all of them are held.
+    pub(super) fn take(&self, pipeline: &Arc<Pipeline>, step: usize, parts: Vec<Part>) {
+        for part in parts {
+            self.take_one(pipeline, step, part);
+        }
+    }
+
+    fn take_one(&self, pipeline: &Arc<Pipeline>, step: usize, mut part: Part) {
+        let arrivals = match Arrivals::read(part.body.clone()) {
+            Ok(arrivals) => arrivals,
+            Err(malformed) => {
+                let refused = Outcome::Refused { message: malformed.to_string() };
+                return pipeline.refuse(vec![part], step, self.name(), "malformed", &refused);
+            }
+        };
+        if step == 0 {
+            part.account = arrivals.spans();
+            part.count(part.account);
+            pipeline.entered(part.account);
+        }
+        let pieces = arrivals.split(self.shards.len());
+        if let Some(why) = pieces.iter().find_map(|(shard, arrival)| self.shards.get(*shard)?.refuses(arrival)) {
+            let full = retry(RETRY_AFTER_FULL, format!("tail sampler \"{}\" {why}", self.name()));
+            return pipeline.refuse(vec![part], step, self.name(), "tail_full", &full);
+        }
+        pipeline.closed(1);
+        let accounts: Vec<u64> = pieces.iter().map(|(_, arrival)| arrival.spans()).collect();
+        let acks = match accounts.as_slice() {
+            [] => return part.ack.settle(Outcome::ACCEPTED),
+            [_] => vec![part.ack],
+            several => part.ack.into_pieces(several),
+        };
+        for ((shard, arrival), ack) in pieces.into_iter().zip(acks) {
+            let Some(way) = self.shards.get(shard) else { continue };
+            way.level.pieces.fetch_add(1, Ordering::Relaxed);
+            // A thread that has ended drops the piece: its sender is told to retry.
+            let _ended = way.messages.send(Message::Take(Piece { arrival, ack, charge: Arc::clone(&part.charge) }));
+        }
+    }
+
+    /// What is known of a trace.
+    pub async fn explain(&self, id: [u8; 16]) -> Option<Explanation> {
+        let answers = self.shards.iter().map(|way| {
+            let (answer, heard) = oneshot::channel();
+            let _ended = way.messages.send(Message::Explain(id, answer));
+            heard
+        });
+        let answers = futures_util::future::join_all(answers);
+        let answers = tokio::time::timeout(EXPLAIN_MAX, answers).await.ok()?;
+        answers.into_iter().find_map(|answer| answer.ok()?)
+    }
+
+    /// Has everything that waits decided, and what is kept handed over; by `deadline` at the latest. Blocks until then.
+    pub fn finish(&self, deadline: Instant) {
+        for way in &self.shards {
+            let _ended = way.messages.send(Message::Finish(deadline));
+        }
+        for thread in std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner)) {
+            // A keeper contains panics; one that could not has nothing left to finish.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+/// The tail samplers of pipelines, for questions about traces.
+#[derive(Debug)]
+pub struct Samplers(pub Vec<Arc<Pipeline>>);
+
+impl Why for Samplers {
+    fn explain(&self, id: [u8; 16]) -> Pin<Box<dyn Future<Output = Vec<Explanation>> + Send + '_>> {
+        let asked = self.0.iter().flat_map(|pipeline| pipeline.samplers());
+        let asked = futures_util::future::join_all(asked.map(move |(_, sampler)| sampler.explain(id)));
+        Box::pin(async { asked.await.into_iter().flatten().collect() })
+    }
+}
+
+impl Way {
+    /// Why it takes no more now.
+    fn refuses(&self, arrival: &Arrival) -> Option<&'static str> {
+        if self.level.pieces.load(Ordering::Relaxed) >= PIECES_MAX {
+            return Some("is busy");
+        }
+        (arrival.bytes() > self.level.room_bytes.load(Ordering::Relaxed)).then_some("has no memory left")
+    }
+}
+
+impl fmt::Debug for Sampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sampler")
+            .field("name", &self.name())
+            .field("shards", &self.shards.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,170 @@
+//! Where kept spans leave a tail sampler. Their senders were answered long ago, so what a later step cannot take now comes back here and
+//! is tried again, within bounded memory.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use crate::ack::promise;
+use crate::memory::Budget;
+use crate::pipeline::sampling::Message;
+use crate::pipeline::{Part, Pipeline};
+use crate::tail::shard::Released;
+
+/// A queue that was full is tried again after this.
+pub(super) const FULL_INTERVAL: Duration = Duration::from_millis(20);
+/// A stage that could not judge is tried again after this, then after twice as much, and so on.
+const FAULT_INTERVAL: Duration = Duration::from_millis(100);
+const FAULT_INTERVAL_MAX: Duration = Duration::from_secs(5);
+/// After so many faults what was kept is dropped, and counted: about half a minute.
+const FAULTS_MAX: u32 = 10;
+
+/// Kept spans on their way out of one shard.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    /// Released and not yet handed over.
+    bytes: AtomicU64,
+    bytes_max: u64,
+    parked: Mutex<Vec<Parked>>,
+    /// Tells the shard's thread that something was parked.
+    wake: Sender<Message>,
+    budget: Arc<Budget>,
+}
+
+/// That a part was kept by a tail sampler. Gone once the part was handed over or dropped.
+#[derive(Debug)]
+pub struct Kept {
+    outlet: Arc<Outlet>,
+    bytes: u64,
+    faults: AtomicU32,
+}
+
+/// A part that waits to be tried again.
+#[derive(Debug)]
+struct Parked {
+    part: Part,
+    step: usize,
+    due: Instant,
+}
+
+/// How full an outlet is: what policies keep is thinned out before it is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Pressure {
+    /// Everything may be kept.
+    None,
+    /// Traces without an error are kept at the fallback's rate.
+    ErrorsFirst,
+    /// All traces are kept at the fallback's rate.
+    Thin,
+    /// Nothing can be decided.
+    Full,
+}
+
+impl Outlet {
+    pub(super) fn new(bytes_max: u64, wake: Sender<Message>, budget: Arc<Budget>) -> Arc<Outlet> {
+        Arc::new(Outlet { bytes: AtomicU64::new(0), bytes_max, parked: Mutex::default(), wake, budget })
+    }
+
+    /// Sends released requests into the steps after the sampler.
+    pub(super) fn release(self: &Arc<Self>, pipeline: &Arc<Pipeline>, step: usize, released: Vec<Released>) {
+        for Released { body, spans } in released {
+            let bytes = body.len() as u64;
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            // Nobody waits for this answer.
+            let (ack, _answer) = promise(|_outcome| {});
+            let kept = Some(Arc::new(Kept { outlet: Arc::clone(self), bytes, faults: AtomicU32::new(0) }));
+            let charge = Arc::new(self.budget.charge_over(bytes));
+            pipeline.opened(1);
+            pipeline.advance(vec![Part { body, account: spans, ack, charge, request: None, kept }], step + 1);
+        }
+    }
+
+    /// Tries again what is due, in the order in which it came back, until something comes back at once.
+    pub(super) fn try_again(&self, pipeline: &Arc<Pipeline>, now: Instant) {
+        let mut waiting = std::mem::take(&mut *self.parked()).into_iter();
+        for parked in waiting.by_ref() {
+            if parked.due > now {
+                self.parked().push(parked);
+                continue;
+            }
+            let before = self.parked().len();
+            pipeline.advance(vec![parked.part], parked.step);
+            if self.parked().len() > before {
+                break;
+            }
+        }
+        self.parked().extend(waiting);
+    }
+
+    /// When something is to be tried again.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.parked().iter().map(|parked| parked.due).min()
+    }
+
+    pub(super) fn pressure(&self) -> Pressure {
+        let percent = self.bytes.load(Ordering::Relaxed).saturating_mul(100) / self.bytes_max.max(1);
+        match percent {
+            0..50 => Pressure::None,
+            50..75 => Pressure::ErrorsFirst,
+            75..100 => Pressure::Thin,
+            _ => Pressure::Full,
+        }
+    }
+
+    /// Bytes on their way out.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts as dropped what still waits to be tried again.
+    pub(super) fn give_up(&self, pipeline: &Pipeline, sampler: &str) {
+        let parked = std::mem::take(&mut *self.parked());
+        let parts = parked.into_iter().map(|parked| Part { kept: None, ..parked.part }).collect();
+        let stopping = crate::ack::Outcome::Retry { after: None, message: "the engine is stopping".to_owned() };
+        pipeline.refuse(parts, 0, sampler, "shutdown", &stopping);
+    }
+
+    fn parked(&self) -> MutexGuard<'_, Vec<Parked>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Parts that have a sender to try them again, or that were tried often enough; the others wait for their sampler.
+pub(in crate::pipeline) fn take_back(parts: Vec<Part>, step: usize, reason: &'static str) -> Vec<Part> {
+    let mut others = Vec::new();
+    for part in parts {
+        let wait = part.kept.as_ref().and_then(|kept| kept.wait_after(reason));
+        match (part.kept.as_ref().map(|kept| Arc::clone(&kept.outlet)), wait) {
+            (Some(outlet), Some(wait)) => {
+                outlet.parked().push(Parked { part, step, due: Instant::now() + wait });
+                // A thread that has ended has given up what was parked, and this part with it.
+                let _ended = outlet.wake.send(Message::Parked);
+            }
+            _ => others.push(part),
+        }
+    }
+    others
+}
+
+impl Kept {
+    /// How long to wait before the next try; None where there is none.
+    fn wait_after(&self, reason: &'static str) -> Option<Duration> {
+        match reason {
+            "queue_full" => Some(FULL_INTERVAL),
+            "shutdown" => None,
+            _ => {
+                let faults = self.faults.fetch_add(1, Ordering::Relaxed);
+                let wait = FAULT_INTERVAL.saturating_mul(2_u32.saturating_pow(faults)).min(FAULT_INTERVAL_MAX);
+                (faults < FAULTS_MAX).then_some(wait)
+            }
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.outlet.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

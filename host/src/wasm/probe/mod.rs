@@ -1,0 +1,4 @@
+//! The first call of an instance, before it serves.
+
+pub(super) mod batches;
+pub(super) mod traces;
