@@ -35,6 +35,8 @@ pub struct Lane {
     /// Since when changed traces are offered early.
     pub early_since: Option<Duration>,
     pub is_draining: bool,
+    /// It makes room for spans that found none.
+    pub makes_room: bool,
     /// Spans that were taken, released, and dropped.
     pub taken: u64,
     pub released: u64,
@@ -53,6 +55,7 @@ impl Lane {
             settings,
             early_since: None,
             is_draining: false,
+            makes_room: false,
             taken: 0,
             released: 0,
             dropped: 0,
@@ -131,6 +134,23 @@ impl Lane {
         covered.too_large += ingested.too_large;
         self.begin_loop();
         true
+    }
+
+    /// Has room made for spans that found none, and gives them again: there must be room then.
+    pub fn make_room(
+        &mut self,
+        rng: &mut StdRng,
+        now: Now,
+        serving: Serving,
+        arrival: &Arrival,
+        covered: &mut Coverage,
+    ) {
+        self.shard.want_room(Some(arrival));
+        self.makes_room = true;
+        self.begin_loop();
+        while self.decide(rng, now, serving, covered) {
+            self.note_pressure(false);
+        }
     }
 
     /// What comes now stands at the beginning of the order again: time has passed, or spans have come.
@@ -334,7 +354,9 @@ impl Lane {
         let Some(last) = evicted.last() else { return };
         let (waiting, bytes_high) = (self.model.waiting.len(), self.settings.bytes_max / 10 * 9);
         let too_many = waiting.saturating_sub(self.settings.traces_max);
-        if held <= bytes_high {
+        if self.makes_room {
+            // As much is decided early as what comes may take.
+        } else if held <= bytes_high {
             assert!(evicted.len() <= too_many, "{} evicted, {too_many} too many", evicted.len());
         } else if evicted.len() > too_many {
             let freed: u64 = evicted.iter().filter(|id| *id != last).map(|id| self.model.waiting[id].bytes()).sum();

@@ -10,7 +10,7 @@ use prost::Message;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sluicebox::memory::{Budget, Charge};
-use sluicebox::tail::arrivals::Arrivals;
+use sluicebox::tail::arrivals::{Arrival, Arrivals};
 use sluicebox::tail::shard::{Now, Settings, Shard};
 use sluicebox::tail::traces::Trigger;
 
@@ -38,6 +38,7 @@ pub struct Coverage {
     pub decided: [u64; 6],
     pub early_open: u64,
     pub full: u64,
+    pub made_room: u64,
     pub late_kept: u64,
     pub late_dropped: u64,
     pub too_large: u64,
@@ -150,9 +151,26 @@ impl World {
             let spans = std::mem::take(&mut by_lane[index]);
             let bytes: usize = spans.iter().map(|span| span.bytes.len()).sum();
             assert_eq!((arrival.spans(), arrival.bytes()), (spans.len() as u64, bytes as u64));
-            self.lanes[index].ingest(self.now, &arrival, spans, self.others.is_some(), &mut self.covered);
+            self.give(index, &arrival, spans);
         }
         assert!(by_lane.iter().all(Vec::is_empty), "spans go to no shard");
+    }
+
+    /// Gives a shard its spans. Where there is no room, and it may decide traces before their time, it has to make some.
+    fn give(&mut self, index: usize, arrival: &Arrival, spans: Vec<RawSpan>) {
+        let (lane, others) = (&mut self.lanes[index], self.others.is_some());
+        if lane.ingest(self.now, arrival, spans.clone(), others, &mut self.covered)
+            || others
+            || !lane.settings.evicts
+            || 4 * arrival.bytes() + MIB > lane.settings.bytes_max
+        {
+            return;
+        }
+        lane.make_room(&mut self.rng, self.now, self.serving, arrival, &mut self.covered);
+        assert!(lane.ingest(self.now, arrival, spans, false, &mut self.covered), "no room was made");
+        lane.shard.want_room(None);
+        lane.makes_room = false;
+        self.covered.made_room += 1;
     }
 
     /// Which shard has a trace.
@@ -297,10 +315,11 @@ impl Coverage {
         missing
     }
 
-    fn counts_mut(&mut self) -> [(&'static str, &mut u64); 11] {
+    fn counts_mut(&mut self) -> [(&'static str, &mut u64); 12] {
         [
             ("early_open", &mut self.early_open),
             ("full", &mut self.full),
+            ("made_room", &mut self.made_room),
             ("late_kept", &mut self.late_kept),
             ("late_dropped", &mut self.late_dropped),
             ("too_large", &mut self.too_large),
