@@ -400,6 +400,11 @@ impl Lane {
         assert!(load.bytes >= bytes, "{} bytes are said to be held, spans alone have {bytes}", load.bytes);
         assert!(load.bytes <= self.settings.bytes_max, "{} of {} bytes", load.bytes, self.settings.bytes_max);
         assert_eq!(self.taken, self.released + self.dropped + spans, "each span is released, dropped or waits");
+        let too_many = self.settings.evicts && waiting.len() > self.settings.traces_max;
+        if too_many || waiting.values().any(|trace| trace.is_at_limit) {
+            let wake_at = self.shard.wake_at();
+            assert!(wake_at.is_some_and(|at| at <= now.since_start), "something is due now, not at {wake_at:?}");
+        }
         let mut ids: Vec<_> = waiting.keys().chain(self.model.remembered.keys()).copied().collect();
         ids.sort_unstable();
         for _ in 0..ids.len().min(3) {

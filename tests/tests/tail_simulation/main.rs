@@ -50,5 +50,6 @@ fn the_shard_does_what_the_model_says() {
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "run one of these alone, such as SIMULATION_SEED={}: {failed:?}", failed[0]);
     let covered = covered.into_inner().unwrap();
+    println!("{seeds} runs: {covered:?}");
     assert_eq!(covered.missing(), Vec::<&str>::new(), "the runs must meet all of it: {covered:?}");
 }

@@ -162,7 +162,7 @@ impl World {
         if lane.ingest(self.now, arrival, spans.clone(), others, &mut self.covered)
             || others
             || !lane.settings.evicts
-            || 4 * arrival.bytes() + MIB > lane.settings.bytes_max
+            || 2 * arrival.bytes() + MIB > lane.settings.bytes_max
         {
             return;
         }
@@ -343,7 +343,7 @@ fn settings(rng: &mut StdRng) -> Settings {
         decision_wait,
         wait_after_root: some(rng, [10, 100, 400]).map(|percent| decision_wait * percent as u32 / 100),
         traces_max: few(rng, [1, 20, 100, 50_000]),
-        bytes_max: if rng.random_ratio(1, 3) { rng.random_range(2 * MIB..6 * MIB) } else { 1 << 30 },
+        bytes_max: if rng.random_ratio(1, 3) { rng.random_range(MIB + MIB / 2..4 * MIB) } else { 1 << 30 },
         span_limit: some(rng, [1, 5, 20]).map(|spans| spans as u32),
         trace_bytes_limit: some(rng, [500, 5_000, 20_000]).unwrap_or(10 * MIB),
         drop_larger_than_bytes,
