@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::admin;
-use crate::config::model::{Config, Stage};
+use crate::config::model::{Config, Stage, StageRole};
 use crate::control::{Build, Control};
 use crate::export::{self, Exporter};
 use crate::memory::Budget;
@@ -198,7 +198,10 @@ pub fn generation_spec(stage: &Stage, number: u64, workers: usize) -> Generation
         stage: stage.name.clone(),
         number,
         component: stage.component.clone(),
-        role: Role::Processor,
+        role: match stage.role {
+            StageRole::Processor => Role::Processor,
+            StageRole::Policy => Role::Policy,
+        },
         config: stage.config.clone(),
         keys: stage.keys.clone(),
         limits: stage.limits,

@@ -202,12 +202,13 @@ async fn mistakes_in_policies_are_told_at_their_lines() {
     assert_eq!(done.code, Some(3), "{done:?}");
     let report: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
     let problems = report["problems"].as_array().unwrap();
+    // The admin address stands in a line before the text.
     let told: Vec<_> = problems.iter().map(|problem| (problem["line"].as_u64(), problem["message"].as_str())).collect();
     let expected = [
-        (Some(5), Some("processor \"tail_sampling\" refuses its configuration")),
-        (Some(7), Some("policy \"tail_sampling:filter\" cannot be loaded")),
-        (Some(8), Some("processor \"tail_sampling:policies-2\" refuses its configuration")),
-        (Some(9), Some("processor \"wasm/policy\" cannot be loaded")),
+        (Some(6), Some("processor \"tail_sampling\" refuses its configuration")),
+        (Some(8), Some("policy \"tail_sampling:filter\" cannot be loaded")),
+        (Some(9), Some("processor \"tail_sampling:policies-2\" refuses its configuration")),
+        (Some(10), Some("processor \"wasm/policy\" cannot be loaded")),
     ];
     assert_eq!(told, expected, "{}", done.stdout);
     let said =

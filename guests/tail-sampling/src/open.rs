@@ -4,7 +4,7 @@ use ottl::Source;
 use ottl::path::{Path, key as bracketed};
 use sluicebox_guest::{Bucket, Level, Rule, Tally};
 
-use crate::config::{self, Composite, Config, Kind, Limit, Matcher, Policy, Unsampled};
+use crate::config::{self, Composite, Config, KeyOf, Kind, Limit, Matcher, Policy, Unsampled};
 use crate::decide::{Policies, Ruled};
 use crate::fnv::Fnv;
 use crate::voters::adaptive::AdaptivePolicy;
@@ -216,8 +216,10 @@ impl Opening {
             paths.push(span("kind"));
         }
         let source = self.source(&format!("{place}.key"), &paths);
-        let parents =
-            if KeySource::needs_parents(key.of) { Some(self.source(place, &[span("parent_span_id")])?) } else { None };
+        let parents = match key.of {
+            KeyOf::Root => Some(self.source(place, &[span("parent_span_id")])?),
+            KeyOf::AnySpan => None,
+        };
         Some(KeySource { source: source?, arity, parents })
     }
 

@@ -34,7 +34,7 @@ pub(crate) mod wire;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use column::{Column, TooLarge};
 pub use contents::{Contents, Leaves, Texts};

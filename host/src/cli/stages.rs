@@ -38,6 +38,7 @@ pub fn problems(loaded: &Loaded, bundled: &'static [Bundled]) -> Vec<Problem> {
 
 /// A stage that cannot be built, at its line.
 pub fn problem(loaded: &Loaded, stage: &Stage, error: &BuildError) -> Problem {
+    let is_bundled = matches!(stage.component, Component::Bundled(_));
     let (message, help) = match error {
         BuildError::Load(_) => (
             "cannot be loaded",
@@ -47,6 +48,10 @@ pub fn problem(loaded: &Loaded, stage: &Stage, error: &BuildError) -> Problem {
             ("cannot be compiled", "check that the component is not damaged, and that memory is left")
         }
         BuildError::Link(_) => ("does not fit the contract", "build it again with the contract in wit/"),
+        BuildError::Configure(_) if stage.role == StageRole::Policy && is_bundled => (
+            "refuses its configuration",
+            "change what the detail points at; \"policies[0]\" is the first one from this line on",
+        ),
         BuildError::Configure(_) => ("refuses its configuration", "change what the detail points at"),
         BuildError::Probe(_) => ("fails on a first batch", "the component has a fault: run its own tests"),
         BuildError::Abandoned(_) => ("could not be built", "try again"),
@@ -56,10 +61,7 @@ pub fn problem(loaded: &Loaded, stage: &Stage, error: &BuildError) -> Problem {
     let at = if in_own_file { stage.config_place } else { stage.place };
     let place = loaded.report.source_of(at).line_place(at.line);
     let detail: Vec<_> = [error.to_string()].into_iter().chain(causes(error as &dyn Error)).collect();
-    let what = match (stage.role, &stage.component) {
-        (StageRole::Policy, Component::File { .. } | Component::Uploaded(_)) => "policy",
-        (StageRole::Policy, Component::Bundled(_)) | (StageRole::Processor, _) => "processor",
-    };
+    let what = if stage.role == StageRole::Policy && !is_bundled { "policy" } else { "processor" };
     Problem::new(Code::Component, place, format!("{what} \"{}\" {message}", stage.name), help).detail(detail.join("\n"))
 }
 

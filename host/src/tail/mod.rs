@@ -24,3 +24,6 @@ mod table;
 mod trace;
 mod tracestate;
 mod waiting;
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,6 @@
 use sluicebox_guest::Value;
 
 use crate::call::Call;
-use crate::config::KeyOf;
 use crate::fnv::Fnv;
 
 /// Values of a trace's spans.
@@ -13,7 +12,7 @@ pub struct KeySource {
     pub source: usize,
     /// How many of its values are of the key. Another one is there to make it of level span.
     pub arity: usize,
-    /// The ids of the parents, by which roots are known; None for [`KeyOf::AnySpan`].
+    /// The ids of the parents, by which roots are known; None where the key is of any span.
     pub parents: Option<usize>,
 }
 
@@ -82,12 +81,5 @@ impl KeySource {
                 .fold((false, Fnv::new()), |(is_there, hash), value| (is_there | !value.is_absent(), hash.value(value)))
         };
         values.tuples().map(hash).map(|(is_there, hash)| (is_there, hash.0)).collect()
-    }
-}
-
-impl KeySource {
-    /// Whether keys of this kind need the ids of the parents.
-    pub fn needs_parents(of: KeyOf) -> bool {
-        of == KeyOf::Root
     }
 }

@@ -14,12 +14,12 @@ use super::*;
 
 mod columns;
 mod drops;
-pub(super) mod generate;
+pub(crate) mod generate;
 mod malformed;
 mod oddities;
 mod paths;
 mod reference;
-pub(super) mod rewrite;
+pub(crate) mod rewrite;
 mod rows;
 mod slices;
 mod writes;
@@ -29,14 +29,14 @@ pub(super) const PLENTY: u64 = 1 << 30;
 
 /// A decoded request.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Request {
+pub(crate) enum Request {
     Traces(ExportTraceServiceRequest),
     Metrics(ExportMetricsServiceRequest),
     Logs(ExportLogsServiceRequest),
 }
 
 impl Request {
-    pub(super) fn decode(signal: Signal, bytes: &[u8]) -> Result<Request, prost::DecodeError> {
+    pub(crate) fn decode(signal: Signal, bytes: &[u8]) -> Result<Request, prost::DecodeError> {
         Ok(match signal {
             Signal::Traces => Request::Traces(Message::decode(bytes)?),
             Signal::Metrics => Request::Metrics(Message::decode(bytes)?),
@@ -44,7 +44,7 @@ impl Request {
         })
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
             Request::Traces(request) => request.encode_to_vec(),
             Request::Metrics(request) => request.encode_to_vec(),
@@ -54,12 +54,12 @@ impl Request {
 }
 
 /// Runs `test` on a fixed number of fixed random generators.
-pub(super) fn for_seeds(cases: u32, test: impl Fn(&mut StdRng)) {
+pub(crate) fn for_seeds(cases: u32, test: impl Fn(&mut StdRng)) {
     for_values(cases, any::<u64>(), |seed| test(&mut StdRng::seed_from_u64(seed)));
 }
 
 /// Runs `test` on a fixed number of values, always the same.
-pub(super) fn for_values<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value)) {
+pub(crate) fn for_values<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value)) {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, rng);

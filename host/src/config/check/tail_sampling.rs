@@ -191,7 +191,8 @@ impl Policies<'_> {
                 [policy] if component_of(policy).is_some() => self.component(section, index, policy),
                 _ => {
                     let number = 1 + stages.iter().filter(|stage| is_bundled(stage)).count();
-                    let place = if number == 1 { place } else { run.first().map_or(place, |policy| policy.place) };
+                    // Its component counts policies from where this run begins.
+                    let place = if index == 0 { place } else { run.first().map_or(place, |policy| policy.place) };
                     self.run(section, number, place, run)
                 }
             });

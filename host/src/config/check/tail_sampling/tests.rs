@@ -60,6 +60,19 @@ fn policies_are_stages_in_their_order() {
     assert_eq!(sampler.units, expected.map(|(name, _)| name));
 }
 
+/// A place in a run is counted from where the run begins, wherever that is.
+#[test]
+fn a_run_is_told_of_at_its_first_policy() {
+    let config = config(
+        r"    policies:
+      - {name: mine, component: mine.wasm}
+      - {name: a, type: always_sample}
+      - {name: b, type: always_sample}",
+    );
+    let told: Vec<_> = config.stages.iter().map(|stage| (stage.name.as_str(), stage.place.line)).collect();
+    assert_eq!(told, [("tail_sampling/x:mine", 5), ("tail_sampling/x", 6)]);
+}
+
 /// A trace is kept where its randomness is not below the threshold: 10 % of 2^56 numbers are at or above 90 % of it.
 #[test]
 fn a_percentage_is_a_threshold() {
