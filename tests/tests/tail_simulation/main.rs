@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sluicebox_tests::soak_factor;
 
 mod check;
+mod due;
 mod lane;
 mod model;
 mod tracestate;
