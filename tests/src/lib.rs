@@ -17,6 +17,7 @@ pub mod plant;
 pub mod scan;
 pub mod seen;
 pub mod sink;
+pub mod traces;
 
 /// How many times longer than usual a test runs: `SLUICEBOX_SOAK`, 1 unless `make soak` sets it.
 pub fn soak_factor() -> u64 {

@@ -10,8 +10,6 @@ use anyhow::Result;
 use bytes::Bytes;
 use sluicebox::signal::Signal;
 
-use crate::generate::Workload;
-
 mod connection;
 
 pub use connection::{Connection, Protocol, post};
@@ -75,6 +73,14 @@ pub enum Settled {
         /// The last reason.
         message: String,
     },
+}
+
+/// Where requests come from.
+pub trait Source: Send + Sync + 'static {
+    /// Of all requests.
+    fn signal(&self) -> Signal;
+    /// Request `number` of run `run`, encoded.
+    fn request(&self, run: u16, number: u64) -> Bytes;
 }
 
 /// How to send.
@@ -163,7 +169,7 @@ impl Report {
 }
 
 /// Sends requests 0, 1, 2, ... of `workload` as run `run` and waits for all answers.
-pub async fn run(address: SocketAddr, workload: &Arc<Workload>, run: u16, plan: Plan) -> Result<Report> {
+pub async fn run<S: Source>(address: SocketAddr, workload: &Arc<S>, run: u16, plan: Plan) -> Result<Report> {
     let next = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
     let mut lanes = tokio::task::JoinSet::new();
@@ -183,15 +189,15 @@ pub async fn run(address: SocketAddr, workload: &Arc<Workload>, run: u16, plan: 
 }
 
 /// One request in flight at a time.
-struct Lane {
+struct Lane<S> {
     plan: Plan,
     run: u16,
     start: Instant,
     next: Arc<AtomicU64>,
-    workload: Arc<Workload>,
+    workload: Arc<S>,
 }
 
-impl Lane {
+impl<S: Source> Lane<S> {
     async fn drive(self, mut connection: Connection) -> Report {
         let mut report = Report::default();
         loop {

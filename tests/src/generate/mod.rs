@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sluicebox::signal::Signal;
 
-use crate::client::Settled;
+use crate::client::{Settled, Source};
 use crate::scan::{self, Mark};
 use crate::seen::Seen;
 
@@ -156,6 +156,16 @@ impl Workload {
     fn template(&self, number: u64) -> &Template {
         // The remainder is below a length.
         &self.templates[(number % self.templates.len() as u64) as usize]
+    }
+}
+
+impl Source for Workload {
+    fn signal(&self) -> Signal {
+        self.signal
+    }
+
+    fn request(&self, run: u16, number: u64) -> Bytes {
+        Workload::request(self, run, number)
     }
 }
 

@@ -21,6 +21,8 @@ use sluicebox_tests::engine::{Addresses, Engine, Process};
 use sluicebox_tests::generate::{Shape, Workload};
 use sluicebox_tests::sink::{Behaviour, Sink};
 
+mod tail;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -33,7 +35,7 @@ struct Arguments {
     /// Rounds; the first of them comes after one short round that is thrown away.
     #[arg(long, default_value_t = 5)]
     rounds: u16,
-    /// Only these, comma separated; the proxy always runs.
+    /// Only these, comma separated; the proxy always runs. Those of tail sampling run after the others.
     #[arg(long, value_delimiter = ',')]
     scenarios: Vec<String>,
     /// Spans of each request.
@@ -48,6 +50,9 @@ struct Arguments {
     /// Requests in flight on each connection.
     #[arg(long, default_value_t = 4)]
     in_flight: usize,
+    /// Traces that wait while tail sampling is measured, comma separated.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 100_000, 1_000_000])]
+    waiting_traces: Vec<u64>,
     /// Also write all figures here.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -144,10 +149,22 @@ fn main() -> Result<()> {
 
 async fn bench(arguments: &Arguments) -> Result<()> {
     for name in &arguments.scenarios {
-        let known = SCENARIOS.iter().any(|s| s.name == name);
+        let known = name == tail::NAME || SCENARIOS.iter().any(|s| s.name == name);
         let names = SCENARIOS.each_ref().map(|scenario| scenario.name).join(", ");
-        ensure!(known, "no scenario {name:?}; there are {names}");
+        ensure!(known, "no scenario {name:?}; there are {names}, {}", tail::NAME);
     }
+    let mut figures = if arguments.scenarios == [tail::NAME] { json!({}) } else { processors(arguments).await? };
+    if arguments.scenarios.is_empty() || arguments.scenarios.iter().any(|name| name == tail::NAME) {
+        figures[tail::NAME] = tail::bench(arguments).await?;
+    }
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, serde_json::to_string_pretty(&figures)?)?;
+    }
+    Ok(())
+}
+
+/// All scenarios in which what comes goes on at once.
+async fn processors(arguments: &Arguments) -> Result<serde_json::Value> {
     let shape = Shape {
         items_per_request: arguments.spans_per_request,
         routes: arguments.routes,
@@ -193,9 +210,6 @@ async fn bench(arguments: &Arguments) -> Result<()> {
         }
     }
     say(&table(&subjects))?;
-    if let Some(file) = &arguments.json {
-        std::fs::write(file, serde_json::to_string_pretty(&figures(arguments, &workload, &subjects))?)?;
-    }
     for subject in &mut subjects {
         let status = subject.process.stop()?;
         // The proxy does not handle SIGTERM; the engine ends in order.
@@ -206,7 +220,7 @@ async fn bench(arguments: &Arguments) -> Result<()> {
             subject.process.stderr()
         );
     }
-    Ok(())
+    Ok(figures(arguments, &workload, &subjects))
 }
 
 /// Requests in the pool: about 64 MiB of different bytes, at least 16 requests.
@@ -216,19 +230,23 @@ fn pool(spans_per_request: usize) -> usize {
 
 async fn start(scenario: &'static Scenario, workload: &Arc<Workload>, sink: SocketAddr) -> Result<Subject> {
     let (process, address) = if scenario.name == PROXY {
-        let address = Addresses::free()?.grpc;
-        let mut command = Command::new(beside("bare_proxy")?);
-        command.arg(address.to_string()).arg(sink.to_string());
-        let mut process = Process::spawn(command, tempfile::tempdir()?)?;
-        let accepts = || std::net::TcpStream::connect(address).is_ok();
-        process.until(Duration::from_secs(10), "accept", accepts).await?;
-        (process, address)
+        start_proxy(sink).await?
     } else {
         let started = Engine::start(&config(scenario, sink)).await;
         let engine = started.with_context(|| format!("scenario {}", scenario.name))?;
         (engine.process, engine.addresses.grpc)
     };
     Ok(Subject { scenario, workload: Arc::clone(workload), process, address, rounds: Vec::new() })
+}
+
+async fn start_proxy(sink: SocketAddr) -> Result<(Process, SocketAddr)> {
+    let address = Addresses::free()?.grpc;
+    let mut command = Command::new(beside("bare_proxy")?);
+    command.arg(address.to_string()).arg(sink.to_string());
+    let mut process = Process::spawn(command, tempfile::tempdir()?)?;
+    let accepts = || std::net::TcpStream::connect(address).is_ok();
+    process.until(Duration::from_secs(10), "accept", accepts).await?;
+    Ok((process, address))
 }
 
 fn config(scenario: &Scenario, sink: SocketAddr) -> String {
