@@ -31,6 +31,10 @@ pub fn started(
         _ => "when the exporters have sent it (wait_for_result); a crash loses nothing acknowledged",
     };
     writeln!(err, "  {:<22} {acknowledged}", "acknowledged")?;
+    if !engine.tail.is_empty() {
+        let sampled = "in a pipeline that samples: when the sampler holds it; a crash loses what waits for a decision";
+        writeln!(err, "  {:<22} {sampled}", "")?;
+    }
     writeln!(err, "  {:<22} {}; past it senders are told to retry", "byte budget", engine.limit)?;
     let queue_mib = engine.limit.queue_bytes(config.exporters.len()) >> 20;
     for exporter in &config.exporters {

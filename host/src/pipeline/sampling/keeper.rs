@@ -26,8 +26,6 @@ const OUTGOING_PERCENT: u64 = 25;
 const TRACE_PERCENT: u64 = 10;
 /// Recent decisions that can be explained in full, of all shards together.
 const HISTORY_MAX: usize = 10_000;
-/// The Collector's documentation recommends a decision cache of at least this many times `num_traces`.
-const REMEMBERED_PER_TRACE: usize = 10;
 /// Between two log lines on what pressure costs.
 const PRESSURE_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Policies that settled none of so many traces early are not asked early any more.
@@ -397,7 +395,7 @@ impl Keeper {
 fn settings(sampler: &Sampler, bytes_max: u64, shards: usize) -> Settings {
     let keys = &sampler.keys;
     let share = |count: usize| count.div_ceil(shards);
-    let remembered = |ids: Option<usize>| share(ids.unwrap_or(keys.traces_max.saturating_mul(REMEMBERED_PER_TRACE)));
+    let (kept_ids_max, dropped_ids_max) = keys.remembered();
     Settings {
         sampler: keys.name.clone(),
         decision_wait: keys.decision_wait,
@@ -407,8 +405,8 @@ fn settings(sampler: &Sampler, bytes_max: u64, shards: usize) -> Settings {
         span_limit: keys.span_limit,
         trace_bytes_limit: bytes_max / 100 * TRACE_PERCENT,
         drop_larger_than_bytes: keys.drop_larger_than_bytes,
-        kept_ids_max: remembered(keys.kept_ids_max),
-        dropped_ids_max: remembered(keys.dropped_ids_max),
+        kept_ids_max: share(kept_ids_max),
+        dropped_ids_max: share(dropped_ids_max),
         history_max: share(HISTORY_MAX),
         records_decisions: keys.records_decisions,
         evicts: !keys.block_on_overflow,
