@@ -56,20 +56,23 @@ impl Decided for Dropped {
     }
 }
 
-/// Two generations of traces: when the newer has as many as are to be remembered, the older is forgotten.
+/// Two generations of traces: when the newer has as many as are to be remembered, or no room for more, the older is forgotten.
 #[derive(Debug)]
 pub(super) struct Remembered<T> {
     newer: Table<T>,
     older: Table<T>,
     max: usize,
+    /// Of each generation.
+    bytes_max: u64,
     hasher: FixedState,
 }
 
 impl<T: Decided> Remembered<T> {
-    /// Remembers at least the last `max`, at most twice as many.
-    pub(super) fn new(max: usize, seed: u64) -> Remembered<T> {
-        let hasher = FixedState::with_seed(seed);
-        Remembered { newer: Table::new(max), older: Table::new(max), max, hasher }
+    /// Remembers at least the last `max`, at most twice as many, as far as each generation takes no more than `bytes_max`.
+    pub(super) fn new(max: usize, bytes_max: u64, seed: u64) -> Remembered<T> {
+        let fitting = usize::try_from(bytes_max / size_of::<T>() as u64).unwrap_or(usize::MAX);
+        let (newer, older) = (Table::new(max.min(fitting)), Table::new(max.min(fitting)));
+        Remembered { newer, older, max, bytes_max, hasher: FixedState::with_seed(seed) }
     }
 
     /// Bytes allocated.
@@ -104,6 +107,9 @@ impl<T: Decided> Remembered<T> {
             // The memory stays: as many will come again.
             self.older.clear();
             std::mem::swap(&mut self.newer, &mut self.older);
+        } else if self.newer.bytes() + self.newer.growth(hash) > self.bytes_max {
+            let none = self.newer.another();
+            self.older = std::mem::replace(&mut self.newer, none);
         }
         let hasher = &self.hasher;
         self.newer.insert(hash, entry, |entry| hasher.hash_one(u128::from_le_bytes(entry.id())));
@@ -112,7 +118,7 @@ impl<T: Decided> Remembered<T> {
     /// Gives memory back by forgetting: the older generation, or, where there is none, the newer grows older. Called
     /// three times it forgets everything.
     pub(super) fn forget(&mut self) {
-        let none = Table::new(self.max);
+        let none = self.newer.another();
         self.older = if self.older.len() == 0 { std::mem::replace(&mut self.newer, none) } else { none };
     }
 
@@ -132,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_last_ones_are_remembered_and_the_oldest_forgotten() {
-        let mut remembered = Remembered::new(100, 7);
+        let mut remembered = Remembered::new(100, 1 << 20, 7);
         for number in 0..1000 {
             remembered.insert(dropped(number));
             let is = |number: u32| remembered.get(dropped(number).id).is_some();
@@ -143,21 +149,32 @@ mod tests {
 
     #[test]
     fn one_that_is_inserted_again_is_the_newest() {
-        let mut remembered = Remembered::new(10, 7);
+        let mut remembered = Remembered::new(10, 1 << 20, 7);
         for number in 0..200 {
             remembered.insert(dropped(number));
             remembered.insert(dropped(0));
         }
         assert!(remembered.get(dropped(0).id).is_some());
-        let mut none = Remembered::new(0, 7);
+        let mut none = Remembered::new(0, 1 << 20, 7);
         none.insert(dropped(1));
         assert!(none.get(dropped(1).id).is_none());
     }
 
     #[test]
+    fn with_little_room_fewer_are_remembered_but_always_the_last() {
+        let mut remembered = Remembered::new(1 << 20, 64 << 10, 7);
+        for number in 0..20_000 {
+            remembered.insert(dropped(number));
+            assert!(remembered.bytes() <= 2 * (64 << 10), "{} bytes", remembered.bytes());
+            let last = number.saturating_sub(600)..=number;
+            assert!(last.step_by(50).all(|number| remembered.get(dropped(number).id).is_some()), "after {number}");
+        }
+    }
+
+    #[test]
     fn a_dropped_one_takes_24_bytes_and_forgetting_gives_memory_back() {
         assert_eq!(size_of::<Dropped>(), 24);
-        let mut remembered = Remembered::new(100_000, 7);
+        let mut remembered = Remembered::new(100_000, 1 << 30, 7);
         let empty = remembered.bytes();
         (0..200_000).for_each(|number| remembered.insert(dropped(number)));
         assert!(remembered.bytes() < 200_000 * 40, "{}", remembered.bytes());

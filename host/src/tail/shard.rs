@@ -24,8 +24,9 @@ pub use super::settle::{Decision, Settled};
 const STEPS: u64 = 64;
 const STEP_BYTES_MIN: u64 = 4 << 10;
 const STEP_BYTES_MAX: u64 = 1 << 20;
-/// Of a shard's bytes, for the ids of decided traces at most.
-const DECIDED_DIVISOR: u64 = 4;
+/// Of a shard's bytes, for each of the two generations of kept and of dropped traces that are remembered: a quarter altogether.
+const KEPT_DIVISOR: u64 = 24;
+const DROPPED_DIVISOR: u64 = 12;
 /// Of a shard's bytes, for past decisions at most.
 const HISTORY_DIVISOR: u64 = 16;
 
@@ -119,8 +120,8 @@ impl Shard {
         let history_max = settings.history_max.min(usize::try_from(history_max).unwrap_or(usize::MAX));
         let mut shard = Shard {
             waiting: Waiting::new(settings.traces_max, settings.bytes_max, seed),
-            kept: Remembered::new(settings.kept_ids_max, seed),
-            dropped: Remembered::new(settings.dropped_ids_max, seed),
+            kept: Remembered::new(settings.kept_ids_max, settings.bytes_max / KEPT_DIVISOR, seed),
+            dropped: Remembered::new(settings.dropped_ids_max, settings.bytes_max / DROPPED_DIVISOR, seed),
             history: History::new(history_max),
             clock: 0,
             offers_early: false,
@@ -249,13 +250,8 @@ impl Shard {
         // Each kind forgets everything in three steps.
         for _ in 0..6 {
             let growth = growth(self);
-            let decided = self.kept.bytes() + self.dropped.bytes() + growth;
             let bytes = self.bytes() + growth;
-            if growth == 0
-                || decided <= self.settings.bytes_max / DECIDED_DIVISOR
-                    && bytes <= self.settings.bytes_max
-                    && self.charge_for(bytes)
-            {
+            if growth == 0 || bytes <= self.settings.bytes_max && self.charge_for(bytes) {
                 return;
             }
             if self.kept.bytes() > self.dropped.bytes() { self.kept.forget() } else { self.dropped.forget() }

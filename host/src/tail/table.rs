@@ -25,6 +25,12 @@ impl<T> Table<T> {
         Table { parts: std::iter::repeat_with(HashTable::new).take(parts).collect(), len: 0, bytes: 0 }
     }
 
+    /// An empty one for as many.
+    pub(super) fn another(&self) -> Table<T> {
+        let parts = std::iter::repeat_with(HashTable::new).take(self.parts.len());
+        Table { parts: parts.collect(), len: 0, bytes: 0 }
+    }
+
     /// How many entries.
     pub(super) fn len(&self) -> usize {
         self.len

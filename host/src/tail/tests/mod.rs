@@ -74,17 +74,17 @@ impl Lab {
         Ok(all)
     }
 
-    /// Ids (their first byte) and triggers of what is due; nothing is decided.
+    /// Ids (their last byte) and triggers of what is due; nothing is decided.
     fn due(&mut self) -> Vec<(u8, Trigger)> {
         let Some(due) = self.shard.due(self.now()) else { return Vec::new() };
         let triggers = due.traces.triggers.iter().map(|&trigger| Trigger::ALL[usize::from(trigger)]);
-        due.traces.ids.iter().map(|id| id[0]).zip(triggers).collect()
+        due.traces.ids.iter().map(|id| id[15]).zip(triggers).collect()
     }
 
-    /// Decides what is due, once.
+    /// Decides what is due, once, by the last byte of the id.
     fn settle(&mut self, verdict: impl Fn(u8) -> Verdict) -> Settled {
         let Some(due) = self.shard.due(self.now()) else { return Settled::default() };
-        let verdicts = due.traces.ids.iter().map(|id| verdict(id[0])).collect();
+        let verdicts = due.traces.ids.iter().map(|id| verdict(id[15])).collect();
         self.shard.settle(self.now(), due, verdicts)
     }
 }

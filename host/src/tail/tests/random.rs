@@ -114,7 +114,7 @@ fn everything_leaves_as_it_came() {
 
 /// What is told of traces is what a decoder counts, and each span that is shown has its trace.
 fn check_numbers(traces: &crate::tail::traces::Traces, shown: &Bytes, requests: &[Bytes]) {
-    let all: Vec<Span> = requests.iter().flat_map(|one| spans_in(one)).collect();
+    let all: Vec<Span> = requests.iter().flat_map(spans_in).collect();
     for (number, id) in traces.ids.iter().enumerate() {
         let of_it: Vec<&Span> = all.iter().filter(|span| trace_of(span) == *id).collect();
         let with_status =

@@ -46,7 +46,7 @@ fn policies_are_told_what_is_known_of_a_trace() {
     let traces = &due.traces;
     assert_eq!(traces.now_unix_nano, STARTED_UNIX_NANO + 20_000_000_000);
     assert_eq!(traces.ids, [[9; 16], [0; 16]]);
-    assert_eq!(traces.randomness, [0x0123_4567_89ab_cd, 0]);
+    assert_eq!(traces.randomness, [0x0001_2345_6789_abcd, 0]);
     assert_eq!(traces.thresholds, [8 << 52, THRESHOLD_UNKNOWN]);
     assert_eq!(traces.arrivals_unix_nano, [STARTED_UNIX_NANO + 5_000_000; 2]);
     assert_eq!((&traces.starts_unix_nano[..], &traces.ends_unix_nano[..]), (&[500, 1_000][..], &[9_000, 2_000][..]));
