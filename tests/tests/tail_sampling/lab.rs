@@ -24,6 +24,8 @@ pub const WAITING_SPANS: &str = "tail_waiting_spans";
 pub const DECIDED_TRACES: &str = "tail_decided_traces";
 pub const LATE_SPANS: &str = "tail_late_spans";
 pub const TAIL_BYTES: &str = "tail_bytes";
+/// Of a sampler's memory a part is for what is kept and not yet sent.
+pub const OUTGOING_BYTES: &str = "tail_outgoing_bytes";
 pub const TAIL_BYTES_LIMIT: &str = "tail_bytes_limit";
 /// Why spans are dropped by a sampler; others than these must not occur.
 pub const REASONS: [&str; 6] = ["not_sampled", "late", "memory_pressure", "shutdown", "trace_too_large", "tail_full"];
@@ -82,6 +84,17 @@ pub fn dropped(metrics: &Metrics) -> u64 {
     let dropped = REASONS.iter().map(|reason| of(reason)).sum();
     assert_eq!(dropped, metrics.sum("pipeline_dropped_items", &[]), "each drop has one of these reasons: {REASONS:?}");
     dropped
+}
+
+/// Traces that were decided because their time had come, or before it as nothing could change any more.
+pub fn decided_in_time(metrics: &Metrics) -> u64 {
+    let at = |trigger| metrics.sum(DECIDED_TRACES, &[("sampler", SAMPLER), ("trigger", trigger)]);
+    at("decision_wait") + at("early")
+}
+
+/// Late spans of dropped traces.
+pub fn late_dropped(metrics: &Metrics) -> u64 {
+    metrics.sum(LATE_SPANS, &[("sampler", SAMPLER), ("decision", "dropped")])
 }
 
 /// The ids that the separate script says are kept: tests/python/tail_expected.py.

@@ -9,11 +9,14 @@ use crate::lab::{BOUND, Lab, WAITING_SPANS, expected, of_sampler, same_traces};
 
 const SPANS: u64 = 3_000;
 
-/// All of it waits, and would for ten minutes.
+/// All of it waits, and would for ten minutes: with every policy a further span could change something.
 async fn waiting(more: &str) -> (Lab, std::sync::Arc<Traces>, serde_json::Value) {
     let policies = json!([
-        { "name": "errors", "type": "status_code", "status_code": { "status_codes": ["ERROR"] } },
-        { "name": "slow", "type": "latency", "latency": { "threshold_ms": 1000 } },
+        { "name": "errors", "and": { "and_sub_policy": [
+            { "name": "failed", "status_code": { "status_codes": ["ERROR"] } },
+            { "name": "not-long", "span_count": { "max_spans": 1000 } },
+        ] } },
+        { "name": "slow", "type": "latency", "latency": { "threshold_ms": 1000, "upper_threshold_ms": 100_000 } },
     ]);
     let lab = Lab::start(&format!("policies: {policies}, decision_wait: 10m{more}"), 512, Behaviour::default()).await;
     let traces = Traces::new(Shape { late_percent: 0, ..Shape::new(3, SPANS) });

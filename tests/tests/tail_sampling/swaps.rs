@@ -38,10 +38,11 @@ fn load() -> Load {
     }
 }
 
-/// Keeps the traces of one ring.
+/// Keeps the traces of one ring. A further span could make a trace too long, so none is decided before its time.
 fn policies(ring: &str) -> String {
-    let keep = json!({ "key": "deployment.ring", "values": [ring] });
-    let policy = json!({ "name": format!("keep-{ring}"), "type": "string_attribute", "string_attribute": keep });
+    let of_ring = json!({ "name": "ring", "string_attribute": { "key": "deployment.ring", "values": [ring] } });
+    let not_long = json!({ "name": "not-long", "span_count": { "max_spans": 1000 } });
+    let policy = json!({ "name": format!("keep-{ring}"), "and": { "and_sub_policy": [of_ring, not_long] } });
     json!({ "policies": [policy] }).to_string()
 }
 
