@@ -4,19 +4,25 @@
 use attributes::Attributes;
 use filter::Filter;
 use libfuzzer_sys::fuzz_target;
+use probabilistic_sampler::ProbabilisticSampler;
+use rate_limiting::RateLimiting;
 use redaction::Redaction;
 use sluicebox_fuzz::Choices;
-use sluicebox_guest::Processor;
-use sluicebox_guest::testing::{TestBatch, Tester};
+use sluicebox_guest::testing::{PolicyTester, TestBatch, TestTraces, Tester};
+use sluicebox_guest::{NewValue, Processor};
+use tail_sampling::TailSampling;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut choices = Choices(bytes);
     let which = choices.byte();
     let Ok(config) = std::str::from_utf8(choices.0) else { return };
-    match which % 3 {
+    match which % 6 {
         0 => configure::<Filter>(config),
         1 => configure::<Attributes>(config),
-        _ => configure::<Redaction>(config),
+        2 => configure::<Redaction>(config),
+        3 => configure::<ProbabilisticSampler>(config),
+        4 => configure::<RateLimiting>(config),
+        _ => configure_policies(config),
     }
 });
 
@@ -24,15 +30,28 @@ fn configure<P: Processor>(config: &str) {
     match Tester::<P>::configure(config) {
         Err(message) => assert!(!message.trim().is_empty(), "a refusal says why"),
         Ok(mut tester) => {
-            let batch = TestBatch::traces()
-                .resource()
-                .attribute("service.name", "checkout")
-                .span("GET /cart")
-                .attribute("k", "ada@example.com")
-                .attribute("number", 4_111_111_111_111_111_i64)
-                .event("retry");
             // An error is a fault and legal; a panic is not.
-            let _judged = tester.process(&batch);
+            let _judged = tester.process(&batch());
         }
     }
+}
+
+fn configure_policies(config: &str) {
+    match PolicyTester::<TailSampling>::configure(config) {
+        Err(message) => assert!(!message.trim().is_empty(), "a refusal says why"),
+        Ok(mut tester) => {
+            let _decided = tester.decide(&TestTraces::of(&batch()));
+        }
+    }
+}
+
+fn batch() -> TestBatch {
+    TestBatch::traces()
+        .resource()
+        .attribute("service.name", "checkout")
+        .span("GET /cart")
+        .set("trace_id", NewValue::from([7; 16]))
+        .attribute("k", "ada@example.com")
+        .attribute("number", 4_111_111_111_111_111_i64)
+        .event("retry")
 }
