@@ -1,14 +1,24 @@
-//! The contract in JavaScript and Python: the filters of examples/, built by `make polyglot`, judge like any other.
+//! The contract in JavaScript and Python: the filters and policies of examples/, built by `make polyglot`, judge like any other.
 
 #[allow(dead_code, reason = "shared with the tests of the runtime")]
 #[path = "wasm_runtime/lab.rs"]
 mod lab;
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
-use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message as _;
+use sluicebox::batch::Batch;
 use sluicebox::config::model::Component;
-use sluicebox::pipeline::stage::{FaultKind, Instance};
-use sluicebox::wasm::{BuildError, ConfigureError, GenerationSpec, Interface};
+use sluicebox::pipeline::stage::{FaultKind, Instance, PolicyVote};
+use sluicebox::signal::Signal;
+use sluicebox::tail::traces::Traces;
+use sluicebox::tail::verdict::Vote;
+use sluicebox::wasm::{BuildError, ConfigureError, GenerationSpec, Interface, Role};
 
 use lab::{Lab, MIB, call, guest, request, spec};
 
@@ -23,7 +33,7 @@ fn spec_of(name: &str, config: &str) -> GenerationSpec {
 }
 
 /// Spans of which every fifth has no route, the others one of [`ROUTES`] in turn.
-fn traces(rows: usize) -> bytes::Bytes {
+fn traces(rows: usize) -> Bytes {
     let span = |row: usize| {
         let route = ROUTES[row % ROUTES.len()].to_owned();
         let value = Some(AnyValue { value: Some(Value::StringValue(route)) });
@@ -113,4 +123,74 @@ fn python_judges() {
 #[test]
 fn python_tells_what_is_wrong_with_its_config() {
     tells_what_is_wrong_with_its_config("python-filter");
+}
+
+const SERVICES: [&str; 3] = ["checkout", "cart", "ch\u{e4}ckout"];
+
+/// So many traces of two spans, each in a resource of its own; every third is of `checkout`, every other one failed, and every fifth took long.
+fn shown(traces: usize) -> (Traces, Bytes) {
+    let span = |trace: usize| {
+        let value = Some(AnyValue { value: Some(Value::StringValue(SERVICES[trace % 3].to_owned())) });
+        let attributes = vec![KeyValue { key: "service.name".to_owned(), value, ..KeyValue::default() }];
+        let scope = ScopeSpans { spans: vec![Span::default()], ..ScopeSpans::default() };
+        let resource = Some(Resource { attributes, ..Resource::default() });
+        ResourceSpans { resource, scope_spans: vec![scope], ..ResourceSpans::default() }
+    };
+    let of_each = |number: fn(usize) -> u64| (0..traces).map(number).collect::<Vec<u64>>();
+    let told = Traces {
+        ids: (0..traces).map(|trace| (trace as u128).to_be_bytes()).collect(),
+        randomness: vec![0; traces],
+        thresholds: vec![u64::MAX; traces],
+        arrivals_unix_nano: vec![1; traces],
+        starts_unix_nano: vec![1_800_000_000_000_000_000; traces],
+        ends_unix_nano: of_each(|trace| {
+            1_800_000_000_000_000_000 + if trace % 5 == 0 { 500_000_000 } else { 499_999_999 }
+        }),
+        span_counts: vec![2; traces],
+        error_counts: (0..traces).map(|trace| u32::from(trace % 2 == 0)).collect(),
+        ok_counts: vec![0; traces],
+        byte_counts: vec![10; traces],
+        marks: vec![0; traces],
+        triggers: vec![1; traces],
+        trace_of: (0..2 * traces).map(|row| (row % traces) as u32).collect(),
+        ..Traces::default()
+    };
+    let spans = ExportTraceServiceRequest { resource_spans: (0..2 * traces).map(|row| span(row % traces)).collect() };
+    (told, spans.encode_to_vec().into())
+}
+
+fn votes(name: &str) {
+    let lab = Lab::new();
+    let config = r#"{"service": "checkout", "slow_ms": 500}"#;
+    let spec = GenerationSpec { role: Role::Policy, ..spec_of(name, config) };
+    let generation = lab.runtime.build_generation(spec).expect("builds");
+    assert_eq!(generation.rules(), ["slow-or-failed"]);
+    let mut policy = generation.policy().expect("is prepared");
+    assert!(policy.reads_spans());
+    for traces in [1, 7, 512] {
+        let (told, spans) = shown(traces);
+        let batch = Batch::index(Signal::Traces, vec![spans]).expect("is valid");
+        let (_, answer) = policy.decide(&Arc::new(told), batch);
+        for (trace, vote) in answer.expect("decides").into_iter().enumerate() {
+            let is_kept = trace % 3 == 0 && (trace % 2 == 0 || trace % 5 == 0);
+            let (said, rule) = if is_kept { (Vote::Keep, Some(0)) } else { (Vote::None, None) };
+            assert_eq!(vote, PolicyVote { vote: said, threshold: 0, rule, is_settled: is_kept }, "{name}: {trace}");
+        }
+    }
+    let wrong = GenerationSpec { role: Role::Policy, ..spec_of(name, r#"{"service": "checkout"}"#) };
+    let error = lab.runtime.build_generation(wrong).expect_err("is refused");
+    assert!(
+        matches!(&error, BuildError::Configure(ConfigureError::Rejected(text)) if text.contains("slow_ms")),
+        "{error}"
+    );
+}
+
+#[test]
+fn javascript_votes() {
+    votes("javascript-policy");
+}
+
+#[test]
+fn python_votes() {
+    votes("python-policy");
 }
