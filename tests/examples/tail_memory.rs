@@ -156,7 +156,7 @@ impl Run {
             let from = cpu();
             let Some(due) = self.shard.due(self.now) else { return };
             self.costs.due += cpu() - from;
-            let keep = |id: &[u8; 16]| if id[0] % 10 == 0 { Vote::Keep } else { Vote::None };
+            let keep = |id: &[u8; 16]| if id[0].is_multiple_of(10) { Vote::Keep } else { Vote::None };
             let verdict = |vote| Verdict { vote, threshold: 0, is_settled: true, decider: None };
             let verdicts = due.traces.ids.iter().map(|id| verdict(keep(id))).collect();
             let from = cpu();
