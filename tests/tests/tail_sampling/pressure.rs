@@ -74,22 +74,19 @@ async fn the_bound_holds_and_errors_arrive_when_all_traces_fail() {
     let peaks = watched.stop().await;
     assert!(peaks.rss_bytes <= LIMIT_MIB * MIB / 10 * 12, "{} MiB resident of {LIMIT_MIB}", peaks.rss_bytes / MIB);
     assert!(peaks.tail_bytes <= MEMORY_MIB * MIB, "{} MiB held of {MEMORY_MIB}", peaks.tail_bytes / MIB);
-    let arrived: u64 = (1..=runs)
-        .map(|run| lab.sink.take_seen(Signal::Traces, run))
-        .map(|seen| {
-            assert_eq!(seen.duplicates, 0);
-            seen.items
-        })
-        .sum();
-    let in_whole = metrics.sum("receiver_accepted_items", &[]);
-    assert_eq!(
-        in_whole,
-        dropped(&metrics) + arrived + undelivered(&metrics),
-        "each span was dropped for a reason or arrived"
-    );
+    let (mut arrived, mut again) = (0, 0);
+    for seen in (1..=runs).map(|run| lab.sink.take_seen(Signal::Traces, run)) {
+        (arrived, again) = (arrived + seen.items, again + seen.duplicates);
+    }
+    // A request of which one shard had no room is sent again as a whole, and what another has taken of it comes twice.
+    let refused = metrics.sum("pipeline_dropped_items", &[("reason", "tail_full")]);
+    assert!(again == 0 || refused > 0, "{again} spans arrived twice");
+    let in_whole = metrics.sum("pipeline_accepted_items", &[]);
+    let out = dropped(&metrics) + arrived + again + undelivered(&metrics);
+    assert_eq!(in_whole, out, "each span was dropped for a reason or arrived");
     assert!(accepted > 0 && arrived > 0, "{accepted} requests accepted, {arrived} spans arrived");
     println!(
-        "{runs} runs: {in_whole} spans accepted, {arrived} arrived, {} dropped; at most {} MiB resident, {} MiB held",
+        "{runs} runs: {in_whole} spans taken, {arrived} arrived, {again} of them twice, {} dropped; at most {} MiB resident, {} MiB held",
         dropped(&metrics),
         peaks.rss_bytes / MIB,
         peaks.tail_bytes / MIB

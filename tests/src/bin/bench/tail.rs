@@ -29,6 +29,8 @@ const SHARDS: [u64; 2] = [1, 2];
 /// While lag is measured.
 const LAG_WAIT: Duration = Duration::from_secs(1);
 const LAG_REQUESTS_PER_SECOND: f64 = 50.0;
+/// From so many traces on memory tells what one takes.
+const TRACES_WEIGHED_MIN: u64 = 50_000;
 const SETTLE_BOUND: Duration = Duration::from_secs(120);
 
 /// Metrics of the engine.
@@ -109,7 +111,8 @@ async fn measure(
     // What happens for the first time has happened before memory is looked at.
     let mut sent = vec![drive(&engine.process, address, workload, 1, Plan { requests: 4, ..plan }).await?.0];
     let rss_bytes_empty = engine.process.rss_bytes()?;
-    let requests = waiting.div_ceil(workload.items_per_request() / SPANS_PER_TRACE);
+    // More than have room: those that fail are decided as soon as they have come.
+    let requests = (waiting + waiting / 2).div_ceil(workload.items_per_request() / SPANS_PER_TRACE);
     sent.push(drive(&engine.process, address, workload, 2, Plan { requests, ..plan }).await?.0);
     let is_full = |metrics: &Metrics| metrics.sum(WAITING_TRACES, &[]) * 10 >= waiting * 9;
     let metrics = engine.until(SETTLE_BOUND, "as many traces wait as may", is_full).await?;
@@ -199,9 +202,9 @@ async fn lag(arguments: &Arguments, workload: &Arc<Workload>) -> Result<Lag> {
     let (of_sent, measured, items) = (Arc::clone(&timed), Arc::clone(&lags), workload.items_per_request());
     let script: Script = Arc::new(move |attempt: &Attempt| {
         let sent = of_sent.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        // The first span of each trace stands for it.
+        // The first span of each trace stands for it; those that were settled before their time tell nothing.
         let firsts = attempt.items.iter().map(|(_, sequence)| *sequence).filter(|s| s % SPANS_PER_TRACE == 0);
-        let late = |sequence: u64| Some(sent.get(&(sequence / items))?.elapsed().saturating_sub(LAG_WAIT));
+        let late = |sequence: u64| sent.get(&(sequence / items))?.elapsed().checked_sub(LAG_WAIT);
         measured.lock().unwrap_or_else(PoisonError::into_inner).extend(firsts.filter_map(late));
         (Duration::ZERO, Answer::Accepted { warning: None })
     });
@@ -237,9 +240,14 @@ fn config(sink: SocketAddr, shards: u64, waiting: u64, wait: Duration) -> String
 fn line(case: &Case, wire_bytes: f64) -> String {
     let cpu = spread(case, |round| round.cpu_nanos);
     let ratio = spread(case, |round| round.cpu_nanos / round.proxy_cpu_nanos);
+    // Of few traces it is what an engine takes at all.
+    let bytes = match case.waiting {
+        0..TRACES_WEIGHED_MIN => String::new(),
+        _ => format!("{:.0} B per waiting span above its wire bytes; ", case.bytes_per_span - wire_bytes),
+    };
     format!(
         "{:>9} traces wait, {} shard(s): {:.0} ns per span ({:.0} to {:.0}), {:.2} of the proxy ({:.2} to {:.2}), {:.0} spans/s; \
-         {:.0} B per waiting span above its wire bytes; {:.1} % kept, no trace split",
+         {bytes}{:.1} % kept, no trace split",
         case.waiting,
         case.shards,
         cpu.median,
@@ -249,7 +257,6 @@ fn line(case: &Case, wire_bytes: f64) -> String {
         ratio.least,
         ratio.most,
         spread(case, |round| round.spans_per_second).median,
-        case.bytes_per_span - wire_bytes,
         case.share_kept * 100.0,
     )
 }
