@@ -191,7 +191,7 @@ impl Keeper {
                 self.count_ingested(pipeline, &ingested);
                 self.outlet.release(pipeline, self.step, ingested.released);
             }
-            Err(_full) if self.blocks && self.finish_by.is_none() => self.blocked = Some(piece),
+            Err(_full) if self.waits(&piece) => self.blocked = Some(piece),
             Err(_full) => {
                 let spans = piece.arrival.spans();
                 self.dropped(pipeline, "", "tail_full", false, spans);
@@ -199,6 +199,13 @@ impl Keeper {
                 piece.ack.settle(retry(RETRY_AFTER_FULL, message));
             }
         }
+    }
+
+    /// Whether a piece that found no room waits for it: what is a part of a request does, as other shards have taken the rest and a sender
+    /// that is told to retry would send that again.
+    fn waits(&self, piece: &Piece) -> bool {
+        let can_ever_fit = self.shard.load().traces > 0 || self.outlet.bytes() > 0;
+        (self.blocks || !piece.is_whole) && can_ever_fit && self.finish_by.is_none()
     }
 
     /// Where there is no room, the oldest traces are decided to make it, unless senders are to wait instead.
@@ -382,8 +389,9 @@ impl Keeper {
         self.metrics.waiting_spans.inc_by(now.spans - before.spans);
         self.metrics.bytes.inc_by(now.bytes - before.bytes);
         self.metrics.outgoing_bytes.inc_by(now.outgoing - before.outgoing);
-        // Where something can be decided, room can be made, or waited for.
+        // Where something can be decided, room can be made.
         let room = match self.outlet.pressure() {
+            _ if self.blocked.is_some() && !self.blocks => 0,
             Pressure::Full => self.bytes_max.saturating_sub(u64::try_from(now.bytes).unwrap_or_default()),
             Pressure::None | Pressure::ErrorsFirst | Pressure::Thin => u64::MAX,
         };

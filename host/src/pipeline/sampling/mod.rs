@@ -81,6 +81,8 @@ enum Message {
 #[derive(Debug)]
 struct Piece {
     arrival: Arrival,
+    /// All of its request.
+    is_whole: bool,
     ack: Ack,
     /// Of the request's bytes, until its spans are copied.
     charge: Arc<Charge>,
@@ -166,11 +168,13 @@ impl Sampler {
             [_] => vec![part.ack],
             several => part.ack.into_pieces(several),
         };
+        let is_whole = pieces.len() == 1;
         for ((shard, arrival), ack) in pieces.into_iter().zip(acks) {
             let Some(way) = self.shards.get(shard) else { continue };
             way.level.pieces.fetch_add(1, Ordering::Relaxed);
+            let piece = Piece { arrival, is_whole, ack, charge: Arc::clone(&part.charge) };
             // A thread that has ended drops the piece: its sender is told to retry.
-            let _ended = way.messages.send(Message::Take(Piece { arrival, ack, charge: Arc::clone(&part.charge) }));
+            let _ended = way.messages.send(Message::Take(piece));
         }
     }
 
