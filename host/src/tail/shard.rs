@@ -141,14 +141,18 @@ impl Shard {
 
     /// Has `due` make room for spans that found none, by traces decided early; None: no longer.
     pub fn want_room(&mut self, arrival: Option<&Arrival>) {
-        self.wanted_bytes = arrival.map_or(0, |arrival| {
-            let tables = TABLES_BYTES_PER_SPAN.saturating_mul(arrival.spans());
-            arrival
-                .bytes()
-                .saturating_add(arrival.bytes() / 8)
-                .saturating_add(tables)
-                .saturating_add(self.reserve_bytes())
-        });
+        self.wanted_bytes = arrival.map_or(0, |arrival| Self::bytes_for(arrival).saturating_add(self.reserve_bytes()));
+    }
+
+    /// What an arrival takes, at most.
+    pub fn bytes_for(arrival: &Arrival) -> u64 {
+        let tables = TABLES_BYTES_PER_SPAN.saturating_mul(arrival.spans());
+        arrival.bytes().saturating_add(arrival.bytes() / 8).saturating_add(tables)
+    }
+
+    /// What may still be held.
+    pub fn room_bytes(&self) -> u64 {
+        self.settings.bytes_max.saturating_sub(self.bytes()).saturating_sub(self.reserve_bytes())
     }
 
     /// Above it, traces are decided before their time.

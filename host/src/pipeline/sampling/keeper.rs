@@ -30,6 +30,8 @@ const HISTORY_MAX: usize = 10_000;
 const PRESSURE_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Policies that settled none of so many traces early are not asked early any more.
 const OFFERS_IN_VAIN_MAX: u64 = 10_000;
+/// How long a piece of a request waits for room that is there for none.
+const BLOCKED_MAX: Duration = Duration::from_secs(5);
 /// Who decides what pressure drops.
 const PRESSURE: &str = "memory_pressure";
 
@@ -56,11 +58,11 @@ pub(super) struct Keeper {
     pressure_lines: Throttle,
     offers_in_vain: u64,
     published: Published,
-    bytes_max: u64,
     /// Taken from the inbox.
     next: Option<Message>,
     /// Waits for room.
     blocked: Option<Piece>,
+    blocked_since: Option<Instant>,
     finish_by: Option<Instant>,
 }
 
@@ -113,9 +115,9 @@ impl Keeper {
             pressure_lines: Throttle::new(PRESSURE_LOG_INTERVAL),
             offers_in_vain: 0,
             published: Published::default(),
-            bytes_max: bytes_max - outgoing_max,
             next: None,
             blocked: None,
+            blocked_since: None,
             finish_by: None,
         }
     }
@@ -166,7 +168,9 @@ impl Keeper {
     fn handle(&mut self, pipeline: &Arc<Pipeline>, message: Message) {
         match message {
             Message::Take(piece) => {
-                self.way.level.pieces.fetch_sub(1, Ordering::Relaxed);
+                let level = &self.way.level;
+                level.pieces.fetch_sub(1, Ordering::Relaxed);
+                level.pieces_bytes.fetch_sub(Shard::bytes_for(&piece.arrival), Ordering::Relaxed);
                 self.decide_due(pipeline);
                 self.take(pipeline, piece);
             }
@@ -183,7 +187,12 @@ impl Keeper {
     }
 
     fn take(&mut self, pipeline: &Arc<Pipeline>, piece: Piece) {
-        match self.ingest(pipeline, &piece) {
+        let ingested = self.ingest(pipeline, &piece);
+        let is_blocked = ingested.is_err() && self.waits(&piece);
+        if !is_blocked {
+            self.blocked_since = None;
+        }
+        match ingested {
             Ok(ingested) => {
                 let Piece { ack, charge, .. } = piece;
                 drop(charge);
@@ -191,7 +200,7 @@ impl Keeper {
                 self.count_ingested(pipeline, &ingested);
                 self.outlet.release(pipeline, self.step, ingested.released);
             }
-            Err(_full) if self.waits(&piece) => self.blocked = Some(piece),
+            Err(_full) if is_blocked => self.blocked = Some(piece),
             Err(_full) => {
                 let spans = piece.arrival.spans();
                 self.dropped(pipeline, "", "tail_full", false, spans);
@@ -201,11 +210,13 @@ impl Keeper {
         }
     }
 
-    /// Whether a piece that found no room waits for it: what is a part of a request does, as other shards have taken the rest and a sender
-    /// that is told to retry would send that again.
-    fn waits(&self, piece: &Piece) -> bool {
+    /// Whether a piece that found no room waits for it: for a while what is a part of a request does, as other shards have taken the rest and
+    /// a sender that is told to retry would send that again.
+    fn waits(&mut self, piece: &Piece) -> bool {
+        let since = *self.blocked_since.get_or_insert_with(Instant::now);
+        let may_wait = self.blocks || !piece.is_whole && since.elapsed() < BLOCKED_MAX;
         let can_ever_fit = self.shard.load().traces > 0 || self.outlet.bytes() > 0;
-        (self.blocks || !piece.is_whole) && can_ever_fit && self.finish_by.is_none()
+        may_wait && can_ever_fit && self.finish_by.is_none()
     }
 
     /// Where there is no room, the oldest traces are decided to make it, unless senders are to wait instead.
@@ -392,7 +403,7 @@ impl Keeper {
         // Where something can be decided, room can be made.
         let room = match self.outlet.pressure() {
             _ if self.blocked.is_some() && !self.blocks => 0,
-            Pressure::Full => self.bytes_max.saturating_sub(u64::try_from(now.bytes).unwrap_or_default()),
+            Pressure::Full => self.shard.room_bytes(),
             Pressure::None | Pressure::ErrorsFirst | Pressure::Thin => u64::MAX,
         };
         self.way.level.room_bytes.store(room, Ordering::Relaxed);

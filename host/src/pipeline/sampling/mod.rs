@@ -1,8 +1,8 @@
 //! Tail sampling as a step of a pipeline: requests end here, and what policies keep goes on later.
 //!
-//! Shards of `tail` hold the spans, each owned by a thread ([`keeper`]) that also asks the policies ([`panel`]): these are stages as all
+//! Shards of `tail` hold the spans, each owned by a thread (`keeper`) that also asks the policies (`panel`): these are stages as all
 //! others are, and swapping one touches nothing that waits. A request is acknowledged once all its spans are held. What is kept leaves
-//! through an [`outlet`], since nobody would send it again if a later step could not take it.
+//! through an `outlet`, since nobody would send it again if a later step could not take it.
 
 use std::fmt;
 use std::pin::Pin;
@@ -22,6 +22,7 @@ use crate::pipeline::stages::Stages;
 use crate::pipeline::{Part, Pipeline, RETRY_AFTER_FULL, retry};
 use crate::tail::arrivals::{Arrival, Arrivals};
 use crate::tail::explain::{Explanation, Why};
+use crate::tail::shard::Shard;
 
 mod keeper;
 pub(in crate::pipeline) mod outlet;
@@ -58,8 +59,9 @@ struct Way {
 /// What a shard's thread tells of itself, so that a request is taken by all shards or by none.
 #[derive(Debug, Default)]
 struct Level {
-    /// Pieces that wait for the thread.
+    /// Pieces that wait for the thread, and what they take.
     pieces: AtomicUsize,
+    pieces_bytes: AtomicU64,
     /// Bytes of spans that the shard can take.
     room_bytes: AtomicU64,
 }
@@ -172,6 +174,7 @@ impl Sampler {
         for ((shard, arrival), ack) in pieces.into_iter().zip(acks) {
             let Some(way) = self.shards.get(shard) else { continue };
             way.level.pieces.fetch_add(1, Ordering::Relaxed);
+            way.level.pieces_bytes.fetch_add(Shard::bytes_for(&arrival), Ordering::Relaxed);
             let piece = Piece { arrival, is_whole, ack, charge: Arc::clone(&part.charge) };
             // A thread that has ended drops the piece: its sender is told to retry.
             let _ended = way.messages.send(Message::Take(piece));
@@ -220,7 +223,9 @@ impl Way {
         if self.level.pieces.load(Ordering::Relaxed) >= PIECES_MAX {
             return Some("is busy");
         }
-        (arrival.bytes() > self.level.room_bytes.load(Ordering::Relaxed)).then_some("has no memory left")
+        let waiting = self.level.pieces_bytes.load(Ordering::Relaxed);
+        let wanted = Shard::bytes_for(arrival).saturating_add(waiting);
+        (wanted > self.level.room_bytes.load(Ordering::Relaxed)).then_some("has no memory left")
     }
 }
 
