@@ -32,6 +32,8 @@ const PRESSURE_LOG_INTERVAL: Duration = Duration::from_secs(10);
 const OFFERS_IN_VAIN_MAX: u64 = 10_000;
 /// How long a piece of a request waits for room that is there for none.
 const BLOCKED_MAX: Duration = Duration::from_secs(5);
+/// Taken from the inbox before what waits elsewhere is looked at again.
+const MESSAGES_MAX: usize = 64;
 /// Who decides what pressure drops.
 const PRESSURE: &str = "memory_pressure";
 
@@ -149,10 +151,11 @@ impl Keeper {
         if let Some(piece) = self.blocked.take() {
             self.take(pipeline, piece);
         }
-        // A blocked piece is first in line.
-        while self.blocked.is_none()
-            && let Some(message) = self.next.take().or_else(|| self.inbox.try_recv().ok())
-        {
+        for _ in 0..MESSAGES_MAX {
+            // A blocked piece is first in line.
+            let is_open = self.blocked.is_none();
+            let message = is_open.then(|| self.next.take().or_else(|| self.inbox.try_recv().ok()));
+            let Some(message) = message.flatten() else { break };
             self.handle(pipeline, message);
         }
         self.decide_due(pipeline);
