@@ -15,6 +15,8 @@ use crate::tail::shard::Released;
 
 /// A queue that was full is tried again after this.
 pub(super) const FULL_INTERVAL: Duration = Duration::from_millis(20);
+/// What waited goes on together up to this size: less than the 4 MiB that OTLP receivers take by default.
+const TOGETHER_BYTES_MAX: usize = 1 << 20;
 /// A stage that could not judge is tried again after this, then after twice as much, and so on.
 const FAULT_INTERVAL: Duration = Duration::from_millis(100);
 const FAULT_INTERVAL_MAX: Duration = Duration::from_secs(5);
@@ -67,35 +69,59 @@ impl Outlet {
         Arc::new(Outlet { bytes: AtomicU64::new(0), bytes_max, parked: Mutex::default(), wake, budget })
     }
 
-    /// Sends released requests into the steps after the sampler.
+    /// Sends released requests into the steps after the sampler, behind those that are to be tried again.
     pub(super) fn release(self: &Arc<Self>, pipeline: &Arc<Pipeline>, step: usize, released: Vec<Released>) {
-        for Released { body, spans } in released {
-            let bytes = body.len() as u64;
-            self.bytes.fetch_add(bytes, Ordering::Relaxed);
-            // Nobody waits for this answer.
-            let (ack, _answer) = promise(|_outcome| {});
-            let kept = Some(Arc::new(Kept { outlet: Arc::clone(self), bytes, faults: AtomicU32::new(0) }));
-            let charge = Arc::new(self.budget.charge_over(bytes));
-            pipeline.opened(1);
-            pipeline.advance(vec![Part { body, account: spans, ack, charge, request: None, kept }], step + 1);
+        if released.is_empty() {
+            return;
+        }
+        pipeline.opened(released.len());
+        let mut parts: Vec<Part> = released.into_iter().map(|released| self.part(released)).collect();
+        let mut parked = self.parked();
+        if parked.is_empty() {
+            drop(parked);
+            while !parts.is_empty() {
+                let rest = parts.split_off(together(parts.iter()));
+                pipeline.advance(parts, step + 1);
+                parts = rest;
+            }
+        } else {
+            let due = parked.iter().map(|parked| parked.due).max().unwrap_or_else(Instant::now);
+            parked.extend(parts.into_iter().map(|part| Parked { part, step: step + 1, due }));
         }
     }
 
-    /// Tries again what is due, in the order in which it came back, until something comes back at once.
+    fn part(self: &Arc<Self>, released: Released) -> Part {
+        let Released { body, spans } = released;
+        let bytes = body.len() as u64;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // Nobody waits for this answer.
+        let (ack, _answer) = promise(|_outcome| {});
+        let kept = Some(Arc::new(Kept { outlet: Arc::clone(self), bytes, faults: AtomicU32::new(0) }));
+        let charge = Arc::new(self.budget.charge_over(bytes));
+        Part { body, account: spans, ack, charge, request: None, kept }
+    }
+
+    /// Tries again what is due, in the order in which it came back, until something comes back at once. What has waited goes on together:
+    /// a destination that is slow for each request gets fewer and larger ones.
     pub(super) fn try_again(&self, pipeline: &Arc<Pipeline>, now: Instant) {
-        let mut waiting = std::mem::take(&mut *self.parked()).into_iter();
-        for parked in waiting.by_ref() {
-            if parked.due > now {
-                self.parked().push(parked);
-                continue;
-            }
-            let before = self.parked().len();
-            pipeline.advance(vec![parked.part], parked.step);
-            if self.parked().len() > before {
+        let parked = std::mem::take(&mut *self.parked());
+        let (mut due, mut later): (Vec<_>, Vec<_>) = parked.into_iter().partition(|parked| parked.due <= now);
+        while let Some(first) = due.first() {
+            let step = first.step;
+            let of_step = due.iter().take_while(|parked| parked.step == step);
+            let rest = due.split_off(together(of_step.map(|parked| &parked.part)));
+            let parts = due.into_iter().map(|parked| parked.part).collect();
+            due = rest;
+            pipeline.advance(parts, step);
+            if !self.parked().is_empty() {
                 break;
             }
         }
-        self.parked().extend(waiting);
+        // What is behind something that came back need not be tried before it.
+        due.iter_mut().for_each(|parked| parked.due = now + FULL_INTERVAL);
+        let mut parked = self.parked();
+        parked.append(&mut due);
+        parked.append(&mut later);
     }
 
     /// When something is to be tried again.
@@ -129,6 +155,15 @@ impl Outlet {
     fn parked(&self) -> MutexGuard<'_, Vec<Parked>> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many of these parts go on together, at least one.
+fn together<'a>(parts: impl Iterator<Item = &'a Part>) -> usize {
+    let sums = parts.scan(0, |bytes, part| {
+        *bytes += part.body.len();
+        Some(*bytes)
+    });
+    sums.take_while(|bytes| *bytes <= TOGETHER_BYTES_MAX).count().max(1)
 }
 
 /// Parts that have a sender to try them again, or that were tried often enough; the others wait for their sampler.
