@@ -188,6 +188,33 @@ impl StageMetrics {
     }
 }
 
+/// What one owner adds to a gauge that several share; taken back when it is dropped.
+#[derive(Debug)]
+pub struct GaugeShare {
+    gauge: Gauge,
+    value: i64,
+}
+
+impl GaugeShare {
+    /// Nothing yet.
+    pub fn of(gauge: &Gauge) -> Self {
+        Self { gauge: gauge.clone(), value: 0 }
+    }
+
+    /// Makes the share as large as this.
+    pub fn set(&mut self, value: u64) {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        self.gauge.inc_by(value - self.value);
+        self.value = value;
+    }
+}
+
+impl Drop for GaugeShare {
+    fn drop(&mut self) {
+        self.gauge.dec_by(self.value);
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()

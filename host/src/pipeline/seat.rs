@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::batch::Batch;
-use crate::observe::metrics::{Counter, Metrics, StageMetrics};
+use crate::observe::metrics::{Counter, GaugeShare, Metrics, StageMetrics};
 use crate::pipeline::Pipeline;
 use crate::pipeline::stage::{Effects, Fault, FaultKind, Generation, Instance};
 use crate::pipeline::trial::Tally;
@@ -16,7 +16,8 @@ pub(super) struct Seat {
     generation: Arc<dyn Generation>,
     /// None after a fault, until the next call.
     instance: Option<Box<dyn Instance>>,
-    memory_bytes: i64,
+    /// Of guest memory.
+    memory: GaugeShare,
     metrics: StageMetrics,
     /// Signals of which this generation judged anything here.
     judged: [bool; Signal::ALL.len()],
@@ -59,7 +60,7 @@ impl Seat {
         Self {
             generation,
             instance: None,
-            memory_bytes: 0,
+            memory: GaugeShare::of(&metrics.memory_bytes),
             metrics,
             judged: [false; _],
             drops: ByPipeline::default(),
@@ -88,9 +89,9 @@ impl Seat {
         self.metrics.calls.inc();
         self.metrics.call_nanoseconds.inc_by(elapsed);
         match &result {
-            Ok(_) if instance.wants_recycling() => self.set_memory(0),
+            Ok(_) if instance.wants_recycling() => self.memory.set(0),
             Ok(_) => {
-                self.set_memory(instance.memory_bytes());
+                self.memory.set(instance.memory_bytes());
                 self.instance = Some(instance);
             }
             Err(fault) => {
@@ -99,7 +100,7 @@ impl Seat {
                 if fault.kind == FaultKind::Malformed && !instance.wants_recycling() {
                     self.instance = Some(instance);
                 } else {
-                    self.set_memory(0);
+                    self.memory.set(0);
                 }
             }
         }
@@ -116,7 +117,7 @@ impl Seat {
     /// The next call takes another instance.
     pub(super) fn renew(&mut self) {
         self.instance = None;
-        self.set_memory(0);
+        self.memory.set(0);
     }
 
     /// This generation judged items of this signal.
@@ -148,18 +149,6 @@ impl Seat {
             self.unjudgeable.of(name, counter).count(&[(0, tally.unjudgeable)]);
         }
         self.metrics.passed_unjudged.inc_by(tally.passed);
-    }
-
-    fn set_memory(&mut self, bytes: u64) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.metrics.memory_bytes.inc_by(bytes - self.memory_bytes);
-        self.memory_bytes = bytes;
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.set_memory(0);
     }
 }
 

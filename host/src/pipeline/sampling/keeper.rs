@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, bounded, never, select};
 
 use crate::ack::Outcome;
+use crate::observe::metrics::GaugeShare;
 use crate::observe::sampling::{DecisionCounters, SamplerMetrics};
 use crate::observe::throttle::Throttle;
 use crate::pipeline::sampling::outlet::{FULL_INTERVAL, Outlet, Pressure};
@@ -68,13 +69,12 @@ pub(super) struct Keeper {
     finish_by: Option<Instant>,
 }
 
-/// What was last added to the gauges, which all shards share.
-#[derive(Clone, Copy, Default)]
+/// This shard's part of the sampler's gauges.
 struct Published {
-    traces: i64,
-    spans: i64,
-    bytes: i64,
-    outgoing: i64,
+    traces: GaugeShare,
+    spans: GaugeShare,
+    bytes: GaugeShare,
+    outgoing: GaugeShare,
 }
 
 impl Keeper {
@@ -111,12 +111,17 @@ impl Keeper {
             inbox,
             woken,
             started: Instant::now(),
+            published: Published {
+                traces: GaugeShare::of(&metrics.waiting_traces),
+                spans: GaugeShare::of(&metrics.waiting_spans),
+                bytes: GaugeShare::of(&metrics.bytes),
+                outgoing: GaugeShare::of(&metrics.outgoing_bytes),
+            },
             metrics,
             counters: HashMap::new(),
             pressure: Arc::new(Decider { policy: PRESSURE.to_owned(), generation: 0 }),
             pressure_lines: Throttle::new(PRESSURE_LOG_INTERVAL),
             offers_in_vain: 0,
-            published: Published::default(),
             next: None,
             blocked: None,
             blocked_since: None,
@@ -141,7 +146,6 @@ impl Keeper {
                 break;
             }
         }
-        self.publish(Published::default());
     }
 
     /// Everything that is to be done now.
@@ -159,13 +163,7 @@ impl Keeper {
             self.handle(pipeline, message);
         }
         self.decide_due(pipeline);
-        let load = self.shard.load();
-        self.publish(Published {
-            traces: signed(load.traces),
-            spans: signed(load.spans),
-            bytes: signed(load.bytes),
-            outgoing: signed(self.outlet.bytes()),
-        });
+        self.publish();
     }
 
     fn handle(&mut self, pipeline: &Arc<Pipeline>, message: Message) {
@@ -397,12 +395,12 @@ impl Keeper {
         Now { since_start: self.started.elapsed(), unix_nano: u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX) }
     }
 
-    fn publish(&mut self, now: Published) {
-        let before = std::mem::replace(&mut self.published, now);
-        self.metrics.waiting_traces.inc_by(now.traces - before.traces);
-        self.metrics.waiting_spans.inc_by(now.spans - before.spans);
-        self.metrics.bytes.inc_by(now.bytes - before.bytes);
-        self.metrics.outgoing_bytes.inc_by(now.outgoing - before.outgoing);
+    fn publish(&mut self) {
+        let load = self.shard.load();
+        self.published.traces.set(load.traces);
+        self.published.spans.set(load.spans);
+        self.published.bytes.set(load.bytes);
+        self.published.outgoing.set(self.outlet.bytes());
         // Where something can be decided, room can be made.
         let room = match self.outlet.pressure() {
             _ if self.blocked.is_some() && !self.blocks => 0,

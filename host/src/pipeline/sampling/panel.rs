@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::batch::Batch;
-use crate::observe::metrics::{Metrics, StageMetrics};
+use crate::observe::metrics::{GaugeShare, Metrics, StageMetrics};
 use crate::pipeline::stage::{Fault, Generation, Policy, PolicyVote};
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::signal::Signal;
@@ -45,7 +45,8 @@ struct Seat {
     /// Of each rule.
     deciders: Vec<Arc<Decider>>,
     metrics: StageMetrics,
-    memory_bytes: i64,
+    /// Of guest memory.
+    memory: GaugeShare,
 }
 
 impl Panel {
@@ -159,12 +160,13 @@ impl Seat {
     fn new(generation: &Arc<dyn Generation>, metrics: &Metrics) -> Seat {
         let number = generation.number();
         let decider = |policy: &String| Arc::new(Decider { policy: policy.clone(), generation: number });
+        let metrics = metrics.stage(generation.stage());
         Seat {
             policy: None,
             deciders: generation.rules().iter().map(decider).collect(),
-            metrics: metrics.stage(generation.stage()),
+            memory: GaugeShare::of(&metrics.memory_bytes),
+            metrics,
             generation: Arc::clone(generation),
-            memory_bytes: 0,
         }
     }
 
@@ -192,13 +194,13 @@ impl Seat {
         self.metrics.call_nanoseconds.inc_by(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
         match &result {
             Ok(_) if !policy.wants_recycling() => {
-                self.set_memory(policy.memory_bytes());
+                self.memory.set(policy.memory_bytes());
                 self.policy = Some(policy);
             }
-            Ok(_) => self.set_memory(0),
+            Ok(_) => self.memory.set(0),
             Err(fault) => {
                 self.metrics.fault(fault.kind.as_str());
-                self.set_memory(0);
+                self.memory.set(0);
             }
         }
         Ok(result?.into_iter().map(|vote| self.verdict(vote)).collect())
@@ -215,18 +217,6 @@ impl Seat {
         let PolicyVote { vote, threshold, rule, is_settled } = vote;
         let decider = rule.and_then(|rule| self.deciders.get(usize::from(rule)).cloned());
         Verdict { vote, threshold, is_settled, decider }
-    }
-
-    fn set_memory(&mut self, bytes: u64) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.metrics.memory_bytes.inc_by(bytes - self.memory_bytes);
-        self.memory_bytes = bytes;
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.set_memory(0);
     }
 }
 
