@@ -15,11 +15,10 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use prost::Message as _;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rustix::time::{ClockId, clock_gettime};
 use sluicebox::batch::{Batch, Contents, Drops, Edits, NewValues};
 use sluicebox::signal::Signal;
+use sluicebox_tests::cost::median_nanos;
 
-const ROUNDS: usize = 15;
 const PLENTY: u64 = 1 << 40;
 
 fn main() {
@@ -98,29 +97,8 @@ impl Find for sluicebox::batch::Texts {
 }
 
 /// Median nanoseconds.
-fn per_span(spans: usize, mut run: impl FnMut()) -> f64 {
-    let started = Instant::now();
-    let mut calls = 0_u32;
-    while started.elapsed() < Duration::from_millis(30) {
-        run();
-        calls += 1;
-    }
-    let mut rounds: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let started = cpu_time();
-            for _ in 0..calls {
-                run();
-            }
-            (cpu_time() - started).as_nanos() as f64 / f64::from(calls) / spans as f64
-        })
-        .collect();
-    rounds.sort_by(f64::total_cmp);
-    rounds[ROUNDS / 2]
-}
-
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+fn per_span(spans: usize, run: impl FnMut()) -> f64 {
+    median_nanos(run) / spans as f64
 }
 
 /// Keys and the lengths of their texts: 217 bytes together.

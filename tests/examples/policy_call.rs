@@ -7,14 +7,13 @@
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
-use rustix::time::{ClockId, clock_gettime};
 use sluicebox::batch::Batch;
 use sluicebox::config::model::{Component, StageLimits};
 use sluicebox::memory::Budget;
@@ -22,8 +21,8 @@ use sluicebox::pipeline::stage::Policy;
 use sluicebox::signal::Signal;
 use sluicebox::tail::traces::Traces;
 use sluicebox::wasm::{Compiler, GenerationSpec, Role, Runtime, RuntimeOptions};
+use sluicebox_tests::cost::median_nanos;
 
-const ROUNDS: usize = 15;
 const TRACES: u32 = 512;
 const SPANS_PER_TRACE: u32 = 10;
 
@@ -49,12 +48,12 @@ fn main() {
             report(what, traces, call_ns(&runtime, behaviour, &told, None));
         }
         let request = spans(traces);
-        let index = per_call(|| drop(black_box(Batch::index(Signal::Traces, vec![request.clone()]))));
+        let index = median_nanos(|| drop(black_box(Batch::index(Signal::Traces, vec![request.clone()]))));
         report("indexing their spans, for comparison", traces, index);
         report("one attribute of their spans", traces, call_ns(&runtime, "route", &told, Some(&request)));
     }
     let told = told(TRACES);
-    let copies = per_call(|| {
+    let copies = median_nanos(|| {
         black_box((told.randomness.clone(), told.error_counts.clone()));
     });
     report("copying two lists, for comparison", TRACES, copies);
@@ -69,7 +68,7 @@ fn call_ns(runtime: &Runtime, behaviour: &str, traces: &Arc<Traces>, spans: Opti
     assert_eq!(policy.reads_spans(), spans.is_some());
     let segments = spans.into_iter().cloned().collect();
     let mut batch = Some(Batch::index(Signal::Traces, segments).expect("is valid"));
-    per_call(|| {
+    median_nanos(|| {
         let (back, votes) = policy.decide(traces, batch.take().expect("came back"));
         black_box(votes.expect("votes"));
         batch = Some(back);
@@ -142,30 +141,4 @@ fn spans(traces: u32) -> Bytes {
     let scope = ScopeSpans { spans: (0..traces * SPANS_PER_TRACE).map(span).collect(), ..ScopeSpans::default() };
     let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
     Bytes::from(ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec())
-}
-
-/// Median nanoseconds.
-fn per_call(mut run: impl FnMut()) -> f64 {
-    let started = Instant::now();
-    let mut calls = 0_u32;
-    while started.elapsed() < Duration::from_millis(50) {
-        run();
-        calls += 1;
-    }
-    let mut rounds: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let started = cpu_time();
-            for _ in 0..calls {
-                run();
-            }
-            (cpu_time() - started).as_nanos() as f64 / f64::from(calls)
-        })
-        .collect();
-    rounds.sort_by(f64::total_cmp);
-    rounds[ROUNDS / 2]
-}
-
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -21,8 +21,7 @@ use sluicebox::memory::Budget;
 use sluicebox::pipeline::stage::{Generation, Instance};
 use sluicebox::signal::Signal;
 use sluicebox::wasm::{Bundled, Compiler, Cpu, GenerationSpec, Role, Runtime, RuntimeOptions, precompile};
-
-const ROUNDS: usize = 15;
+use sluicebox_tests::cost::median_nanos;
 
 fn main() {
     let runtime = runtime(&[]);
@@ -47,7 +46,7 @@ fn main() {
             let batch = batch.as_ref().expect("is there");
             let slice = batch.slice(0..rows as u32);
             let mut out = [Column::default()];
-            per_call(|| {
+            median_nanos(|| {
                 batch.columns(&slice, &[&field], &mut out, &mut { 1 << 30 }).expect("fits");
                 black_box(&out);
             })
@@ -115,41 +114,15 @@ fn polyglot(runtime: &Runtime) {
 }
 
 fn call_ns(instance: &mut dyn Instance, batch: &mut Option<Batch>, rows: u32) -> f64 {
-    per_call(|| {
+    median_nanos(|| {
         let (back, result) = instance.call(batch.take().expect("came back"), 0..rows);
         black_box(result.expect("judges"));
         *batch = Some(back);
     })
 }
 
-/// Median nanoseconds.
-fn per_call(mut run: impl FnMut()) -> f64 {
-    let started = Instant::now();
-    let mut calls = 0_u32;
-    while started.elapsed() < Duration::from_millis(50) {
-        run();
-        calls += 1;
-    }
-    let mut rounds: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let started = cpu_time();
-            for _ in 0..calls {
-                run();
-            }
-            (cpu_time() - started).as_nanos() as f64 / f64::from(calls)
-        })
-        .collect();
-    rounds.sort_by(f64::total_cmp);
-    rounds[ROUNDS / 2]
-}
-
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
 fn us(run: impl FnMut()) -> f64 {
-    per_call(run) / 1e3
+    median_nanos(run) / 1e3
 }
 
 fn runtime(bundled: &'static [Bundled]) -> Runtime {

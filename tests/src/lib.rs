@@ -9,6 +9,7 @@ pub mod account;
 pub mod client;
 pub mod command;
 pub mod config;
+pub mod cost;
 pub mod engine;
 pub mod generate;
 pub mod golden;
