@@ -1,4 +1,9 @@
 //! Span bytes: a log of segments, written once and freed as a whole.
+//!
+//! Gaps are closed by moving what is left of a segment to the end of the log. Most that goes early goes soon after it came, so a segment is
+//! looked at once when it stops being one of the youngest: what is left of it then is still in the processor's cache and stays for long.
+
+use std::collections::VecDeque;
 
 /// No record, no trace.
 pub(super) const NONE: u32 = u32::MAX;
@@ -17,6 +22,15 @@ const SEGMENTS_MAX: usize = (1 << (32 - PLACE_BITS)) - 1;
 const RECORD_BYTES: usize = 24;
 /// What does not fit and has more than this share of a segment gets one of its own.
 const LARGE_DIVISOR: usize = 8;
+/// Segments that are young.
+const YOUNG_SEGMENTS: usize = 16;
+/// More that may wait to be looked at; beyond that the oldest are not.
+const AGED_SEGMENTS_MAX: usize = 64;
+/// One that is young no longer is worth moving if this share of it is garbage, and any other if this one is.
+const AGED_GARBAGE_DIVISOR: usize = 16;
+const GARBAGE_DIVISOR: usize = 8;
+/// Segments with the most garbage that are found in one go.
+const SPARSE_SEGMENTS: usize = 32;
 /// Empty segments that are kept: some, and a share of the others.
 const POOL_MIN: usize = 2;
 const POOL_DIVISOR: usize = 16;
@@ -40,7 +54,12 @@ struct Segment {
     data: Vec<u8>,
     /// Bytes of records that are not garbage.
     live: usize,
+    /// How many were opened before: its number may be another's later.
+    opened: u64,
 }
+
+/// A segment as it was when it was noted, by its number and [`Segment::opened`].
+type Noted = (u32, u64);
 
 /// Records by address.
 #[derive(Debug)]
@@ -57,6 +76,14 @@ pub(super) struct Log {
     bytes: u64,
     /// Bytes of records that are garbage.
     garbage: u64,
+    /// Segments opened so far.
+    opened: u64,
+    /// The youngest segments, and those that were young and nobody has looked at since.
+    young: VecDeque<Noted>,
+    /// Segments that had the most garbage when they were last searched for, the worst last.
+    sparse: Vec<Noted>,
+    /// Garbage without any segment that is worth moving; searching again makes no sense before there is more.
+    spread: u64,
 }
 
 impl Log {
@@ -72,13 +99,18 @@ impl Log {
             segment_bytes,
             bytes: 0,
             garbage: 0,
+            opened: 0,
+            young: VecDeque::with_capacity(YOUNG_SEGMENTS + AGED_SEGMENTS_MAX + 1),
+            sparse: Vec::with_capacity(SPARSE_SEGMENTS),
+            spread: 0,
         }
     }
 
     /// Bytes allocated.
     pub(super) fn bytes(&self) -> u64 {
         let lists = self.segments.capacity() * size_of::<Option<Segment>>() + self.vacant.capacity() * 4;
-        self.bytes + lists as u64
+        let noted = (self.young.capacity() + self.sparse.capacity()) * size_of::<Noted>();
+        self.bytes + (lists + noted) as u64
     }
 
     /// Bytes of an ordinary segment.
@@ -225,14 +257,61 @@ impl Log {
         freed > 0
     }
 
-    /// The segment with the least that is not garbage, of those of which at least an eighth is.
-    pub(super) fn emptiest(&self) -> Option<u32> {
-        let worth = |segment: &Segment| segment.live < segment.data.len() - segment.data.len() / 8;
-        let sparse = (0..).zip(&self.segments).filter_map(|(number, segment)| Some((number, segment.as_ref()?)));
-        sparse
-            .filter(|(number, segment)| self.head != Some(*number) && worth(segment))
-            .min_by_key(|(_, segment)| segment.live)
-            .map(|(number, _)| number)
+    /// A segment that is young no longer and worth moving, each told once.
+    pub(super) fn aged(&mut self) -> Option<u32> {
+        while self.young.len() > YOUNG_SEGMENTS {
+            let noted = self.young.pop_front()?;
+            if self.is_worth_moving(noted, AGED_GARBAGE_DIVISOR) {
+                return Some(noted.0);
+            }
+        }
+        None
+    }
+
+    /// One of the segments with the most garbage.
+    pub(super) fn sparsest(&mut self) -> Option<u32> {
+        self.next_sparse().or_else(|| {
+            self.spread = self.spread.min(self.garbage);
+            if self.garbage < self.spread + (self.segment_bytes / GARBAGE_DIVISOR) as u64 {
+                return None;
+            }
+            self.search_sparse();
+            let found = self.next_sparse();
+            self.spread = if found.is_none() { self.garbage } else { 0 };
+            found
+        })
+    }
+
+    fn search_sparse(&mut self) {
+        let worth = |(number, segment): (u32, &Segment)| {
+            let noted = (number, segment.opened);
+            self.is_worth_moving(noted, GARBAGE_DIVISOR).then_some((segment.live, noted))
+        };
+        let segments = (0..).zip(&self.segments).filter_map(|(number, segment)| Some((number, segment.as_ref()?)));
+        let mut found: Vec<(usize, Noted)> = segments.filter_map(worth).collect();
+        if found.len() > SPARSE_SEGMENTS {
+            found.select_nth_unstable(SPARSE_SEGMENTS);
+            found.truncate(SPARSE_SEGMENTS);
+        }
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        self.sparse.extend(found.into_iter().map(|(_, noted)| noted));
+    }
+
+    fn next_sparse(&mut self) -> Option<u32> {
+        while let Some(noted) = self.sparse.pop() {
+            if self.is_worth_moving(noted, GARBAGE_DIVISOR) {
+                return Some(noted.0);
+            }
+        }
+        None
+    }
+
+    fn is_worth_moving(&self, (number, opened): Noted, divisor: usize) -> bool {
+        let segment = self.segments.get(number as usize).and_then(Option::as_ref);
+        self.head != Some(number)
+            && segment.is_some_and(|segment| {
+                segment.opened == opened && segment.live < segment.data.len() - segment.data.len() / divisor
+            })
     }
 
     /// The number of the segment that a record is in.
@@ -316,7 +395,14 @@ impl Log {
             self.bytes += data.capacity() as u64;
             data
         });
-        *self.segments.get_mut(number as usize)? = Some(Segment { data, live: 0 });
+        self.opened += 1;
+        *self.segments.get_mut(number as usize)? = Some(Segment { data, live: 0, opened: self.opened });
+        if bytes == self.segment_bytes {
+            if self.young.len() > YOUNG_SEGMENTS + AGED_SEGMENTS_MAX {
+                self.young.pop_front();
+            }
+            self.young.push_back((number, self.opened));
+        }
         Some(number)
     }
 

@@ -138,6 +138,10 @@ impl Shard {
     /// Closes some gaps where there are many, and gives memory back.
     fn tidy_up(&mut self) {
         let mut moved = 0;
+        while moved < MOVED_BYTES_MAX {
+            let Some(bytes) = self.waiting.compact_aged() else { break };
+            moved += bytes;
+        }
         while moved < MOVED_BYTES_MAX && self.waiting.log.garbage() > self.waiting.log.bytes() / GARBAGE_DIVISOR {
             let Some(bytes) = self.waiting.compact() else { break };
             moved += bytes;

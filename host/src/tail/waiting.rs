@@ -233,10 +233,20 @@ impl Waiting {
         }));
     }
 
-    /// Moves what is left in the emptiest segment of the log to its end, so that it is freed; how many bytes, or None where there is
-    /// nothing worth it.
+    /// Closes the gaps in one of the segments that have the most; how many bytes that moved, or None where there is nothing worth it.
     pub(super) fn compact(&mut self) -> Option<u64> {
-        let sparse = self.log.emptiest()?;
+        let sparse = self.log.sparsest()?;
+        self.empty(sparse)
+    }
+
+    /// Closes the gaps in a segment that is young no longer; as [`Self::compact`].
+    pub(super) fn compact_aged(&mut self) -> Option<u64> {
+        let aged = self.log.aged()?;
+        self.empty(aged)
+    }
+
+    /// Moves what is left in a segment of the log to its end, so that it is freed.
+    fn empty(&mut self, sparse: u32) -> Option<u64> {
         let mut moved = 0;
         for number in self.log.traces_in(sparse) {
             let Some(trace) = self.traces.get_mut(number) else { continue };
