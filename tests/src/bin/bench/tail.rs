@@ -111,17 +111,23 @@ async fn measure(
     // What happens for the first time has happened before memory is looked at.
     let mut sent = vec![drive(&engine.process, address, workload, 1, Plan { requests: 4, ..plan }).await?.0];
     let rss_bytes_empty = engine.process.rss_bytes()?;
-    // More than have room: those that fail are decided as soon as they have come.
-    let requests = (waiting + waiting / 2).div_ceil(workload.items_per_request() / SPANS_PER_TRACE);
-    sent.push(drive(&engine.process, address, workload, 2, Plan { requests, ..plan }).await?.0);
-    let is_full = |metrics: &Metrics| metrics.sum(WAITING_TRACES, &[]) * 10 >= waiting * 9;
-    let metrics = engine.until(SETTLE_BOUND, "as many traces wait as may", is_full).await?;
+    // Those that fail are decided as soon as they have come, so that no more than half of them wait: weighed before any has to make room.
+    let requests_for = |traces: u64| traces.div_ceil(workload.items_per_request() / SPANS_PER_TRACE);
+    sent.push(drive(&engine.process, address, workload, 2, Plan { requests: requests_for(waiting), ..plan }).await?.0);
+    let has_sent =
+        |metrics: &Metrics| metrics.sum("exporter_queued_items", &[]) == 0 && metrics.sum(WAITING_TRACES, &[]) > 0;
+    let metrics = engine.until(SETTLE_BOUND, "what is kept has left", has_sent).await?;
     let grown = engine.process.rss_bytes()?.saturating_sub(rss_bytes_empty);
     let bytes_per_span = grown as f64 / metrics.sum(WAITING_SPANS, &[]) as f64;
+    sent.push(
+        drive(&engine.process, address, workload, 3, Plan { requests: requests_for(waiting / 2), ..plan }).await?.0,
+    );
+    let is_full = |metrics: &Metrics| metrics.sum(WAITING_TRACES, &[]) * 10 >= waiting * 9;
+    engine.until(SETTLE_BOUND, "as many traces wait as may", is_full).await?;
     let plan = Plan { time: Duration::from_secs_f64(arguments.seconds), ..plan };
     let mut rounds = Vec::new();
     for round in 0..=arguments.rounds {
-        let run = 3 + round;
+        let run = 4 + round;
         let (_, of_proxy) = drive(proxy, proxy_address, workload, run, plan).await?;
         // The engine's spans of this run come after it.
         sink.take_seen(Signal::Traces, run);
@@ -224,8 +230,8 @@ async fn lag(arguments: &Arguments, workload: &Arc<Workload>) -> Result<Lag> {
 }
 
 fn config(sink: SocketAddr, shards: u64, waiting: u64, wait: Duration) -> String {
-    // Twice what the spans take, so that only their number bounds them.
-    let memory_mib = 256 + waiting * SPANS_PER_TRACE * 1300 / (1 << 20);
+    // More than the spans take, so that only their number bounds them.
+    let memory_mib = 256 + waiting * SPANS_PER_TRACE * 1000 / (1 << 20);
     format!(
         "receivers: {{ otlp: {{ protocols: {{ grpc: {{ endpoint: \"$GRPC\" }} }} }} }}\n\
          processors:\n  memory_limiter: {{ check_interval: 1s, limit_mib: {}, spike_limit_mib: 1 }}\n  \
