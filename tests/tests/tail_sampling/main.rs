@@ -2,6 +2,7 @@
 //!
 //! `SLUICEBOX_TAIL_SPANS` says how many spans the larger runs have: 20,000 by default, a million in a soak.
 
+mod faults;
 mod kept;
 mod lab;
 mod pressure;
