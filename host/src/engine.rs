@@ -117,7 +117,7 @@ impl Engine {
         let runtime = Runtime::new(options).map_err(StartError::Runtime)?;
         let build: Arc<Build> =
             Arc::new(move |stage, number| runtime.build_generation(generation_spec(stage, number, workers)));
-        let stages = Stages::new(first_generations(&build, &config).await?);
+        let stages = Stages::new(first_generations(&build, &config).await?, &metrics);
         let exporters = start_exporters(&config, limit.queue_bytes(config.exporters.len()), &metrics)?;
         let tail_bytes_max = limit.tail_bytes(config.samplers().count());
         let shared = Shared {

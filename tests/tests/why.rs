@@ -106,7 +106,7 @@ async fn admin_api() -> SocketAddr {
                 service: {pipelines: {traces: {receivers: [otlp], exporters: [debug]}}}\n";
     let config = load_text("test.yaml".into(), text.into(), Path::new(""), &System).expect("is valid").config;
     let build = Arc::new(|_: &_, _| Err(BuildError::Abandoned("there is nothing to build".into())));
-    let control = Control::new(build, config, Stages::new(Vec::new()), Arc::new(Metrics::new()));
+    let control = Control::new(build, config, Stages::new(Vec::new(), &Metrics::new()), Arc::new(Metrics::new()));
     let bounds = TailBounds {
         pipeline: "traces".into(),
         sampler: "tail_sampling/lab".into(),

@@ -89,7 +89,8 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
 
 fn control_with(build: Arc<Build>, config: Config) -> Arc<Control> {
     let first = config.stages.iter().map(|stage| build(stage, 1).expect("builds")).collect();
-    Control::new(build, config, Stages::new(first), Arc::new(Metrics::new()))
+    let metrics = Arc::new(Metrics::new());
+    Control::new(build, config, Stages::new(first, &metrics), metrics)
 }
 
 fn control(config: Config) -> Arc<Control> {

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge as PromGauge;
 use prometheus_client::registry::Registry;
 
+use super::health::{HealthFamilies, HealthMetrics, InstanceMetrics};
 use super::sampling::{SamplerFamilies, SamplerMetrics};
 use crate::signal::Signal;
 
@@ -45,6 +46,7 @@ pub struct Metrics {
     stage_generations_live: Family<StageLabels, Gauge>,
     stage_memory_bytes: Family<StageLabels, Gauge>,
     stage_swaps: Family<SwapLabels, Counter>,
+    health: HealthFamilies,
     samplers: SamplerFamilies,
     /// Bytes charged to the process budget.
     pub memory_used_bytes: Gauge,
@@ -267,6 +269,7 @@ impl Metrics {
             stage_generations_live: family(r, "stage_generations_live", "Generations that still have instances"),
             stage_memory_bytes: family(r, "stage_memory_bytes", "Guest memory of all instances"),
             stage_swaps: family(r, "stage_swaps", "Swaps, by result"),
+            health: HealthFamilies::new(r),
             samplers: SamplerFamilies::new(r),
             memory_used_bytes: single(r, "memory_used_bytes", "Bytes charged to the process budget"),
             memory_limit_bytes: single(r, "memory_limit_bytes", "The process budget"),
@@ -390,6 +393,16 @@ impl Metrics {
             stage: stage.to_owned(),
             faults: self.stage_faults.clone(),
         }
+    }
+
+    /// Health of a stage.
+    pub fn health(&self, stage: &str) -> HealthMetrics {
+        self.health.of(stage)
+    }
+
+    /// Instances of a stage.
+    pub fn instances(&self, stage: &str) -> InstanceMetrics {
+        self.health.instances_of(stage)
     }
 
     /// Numbers of a tail sampler in one of its pipelines.

@@ -16,9 +16,10 @@ use crate::ack::{Ack, Outcome};
 use crate::batch::Segment;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::bisect::Poison;
+use crate::pipeline::condition::{Condition, HeldBack};
 use crate::pipeline::late::LATE_MAX;
 use crate::pipeline::seat::{Cause, Failed, Seat};
-use crate::pipeline::stage::Generation;
+use crate::pipeline::stage::{Fault, Generation};
 use crate::pipeline::stages::Stages;
 use crate::pipeline::trial::{Judged, Rejection, Trial, Unjudged};
 use crate::pipeline::{Part, Pipeline, retry};
@@ -34,17 +35,21 @@ pub struct Bench {
     stages: Arc<Stages>,
     metrics: Arc<Metrics>,
     seats: Vec<Option<Seat>>,
+    /// The stage of which records are looked for that it cannot judge.
+    searched: Option<usize>,
 }
 
 impl Bench {
     /// No instances yet: they are taken from the generations when first needed.
     pub fn new(stages: Arc<Stages>, metrics: Arc<Metrics>) -> Self {
-        Self { stages, metrics, seats: Vec::new() }
+        Self { stages, metrics, seats: Vec::new(), searched: None }
     }
 
     /// Judges parts by the given stages; what is left of them comes back, the rest is settled. `step` is the
     /// pipeline's step; at the first one items are counted for the first time.
     pub fn judge(&mut self, pipeline: &Pipeline, step: usize, stages: &[usize], mut parts: Vec<Part>) -> Vec<Part> {
+        // Should a defect have ended a search.
+        self.search_for(None);
         let trial = Trial { pipeline, step, stages, snapshot: self.stages.snapshot() };
         let bodies = parts.iter().map(|part| part.body.clone()).collect();
         match self.contained(&trial, bodies, None) {
@@ -144,6 +149,37 @@ impl Bench {
         seat.is_of(generation) && seat.has_judged(trial.pipeline.signal)
     }
 
+    /// Whether a stage may be called now. One of which records are looked for may: its failed call was let through.
+    pub(super) fn admit(&self, index: usize, generation: &dyn Generation) -> Result<(), HeldBack> {
+        match self.stages.condition(index) {
+            Some(condition) if self.searched != Some(index) => condition.admit(generation.number()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Tells the stage's condition something.
+    pub(super) fn note(&self, index: usize, event: impl FnOnce(&Condition)) {
+        if let Some(condition) = self.stages.condition(index) {
+            event(condition);
+        }
+    }
+
+    /// Tells the stage's condition of a failure. What fails while a record is looked for belongs to the failure that began it.
+    pub(super) fn note_failed(&self, index: usize, generation: &dyn Generation, fault: &Fault) {
+        if !self.is_searching() {
+            self.note(index, |condition| condition.failed(generation.number(), fault));
+        }
+    }
+
+    /// From now on records are looked for that this stage cannot judge; None: no longer.
+    pub(super) fn search_for(&mut self, stage: Option<usize>) {
+        self.searched = stage;
+    }
+
+    pub(super) fn is_searching(&self) -> bool {
+        self.searched.is_some()
+    }
+
     /// Has the next calls made on instances that judged nothing before.
     pub(super) fn renew_instances(&mut self, trial: &Trial<'_>) {
         for &index in trial.stages {
@@ -175,7 +211,7 @@ impl Bench {
     pub(super) fn log(&self, index: usize, generation: &dyn Generation, failed: &Failed) {
         // What is malformed is the sender's doing, and it is told.
         if failed.cause != Cause::Malformed
-            && let Some(left_out) = self.stages.fault_line(index)
+            && let Some(left_out) = self.stages.condition(index).and_then(|condition| condition.fault_line())
         {
             let (stage, number, fault) = (generation.stage(), generation.number(), &failed.fault);
             tracing::warn!(stage, generation = number, %fault, left_out, "a guest call failed");
@@ -244,6 +280,9 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
     let (reason, outcome) = match unjudged {
         Unjudged::Malformed(malformed) => ("malformed", Outcome::Refused { message: malformed.to_string() }),
         Unjudged::Unreadable { message, .. } => ("malformed", Outcome::Refused { message: message.clone() }),
+        Unjudged::Rejected(Rejection { stage, cause: Cause::HeldBack(left), .. }) => {
+            ("fault", retry(*left, format!("stage \"{stage}\" failed too often and is not called for now")))
+        }
         Unjudged::Rejected(Rejection { stage, .. }) => {
             ("fault", retry(RETRY_AFTER_FAULT, format!("stage \"{stage}\" could not judge the request")))
         }

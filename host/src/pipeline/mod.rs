@@ -24,7 +24,9 @@ use crate::signal::Signal;
 
 pub mod assemble;
 mod bisect;
+pub mod condition;
 pub mod hand_over;
+pub mod health;
 pub mod inlet;
 pub mod intake;
 pub mod judge;
@@ -35,6 +37,7 @@ mod seat;
 mod split;
 pub mod stage;
 pub mod stages;
+mod tenure;
 #[cfg(test)]
 mod tests;
 mod trial;

@@ -87,6 +87,10 @@ pub(super) struct Rejection {
     pub stage: String,
     pub account: u64,
     pub cause: Cause,
+    /// How it faulted; of a stage that was not called, how it did last.
+    pub fault: Fault,
+    /// Calls that its instance had judged before.
+    pub judged_before: u64,
 }
 
 impl Bench {
@@ -142,6 +146,14 @@ impl Bench {
         generation: &Arc<dyn Generation>,
         mut batch: Batch,
     ) -> Result<(Batch, Tally), Failed> {
+        if let Err(held_back) = self.admit(index, generation.as_ref()) {
+            let failed = Failed::held_back(held_back);
+            let passed = batch.account();
+            return match failed.may_be_passed(generation.as_ref()) {
+                true => Ok((batch, Tally { index, passed, ..Tally::default() })),
+                false => Err(failed),
+            };
+        }
         let mut passed = 0;
         let mut effects = Vec::new();
         for slice in batch.slices(SLICE_ROWS_MAX, SLICE_BYTES_MAX) {
@@ -173,6 +185,7 @@ impl Bench {
         }
     }
 
+    /// One call; after a fault that may lie in the instance, another one on a new instance.
     fn call(
         &mut self,
         index: usize,
@@ -180,9 +193,30 @@ impl Bench {
         batch: Batch,
         rows: Range<u32>,
     ) -> (Batch, Result<Effects, Failed>) {
+        let (batch, result) = self.seat(index, generation).call(batch, rows.clone());
+        let failed = match result {
+            Ok(effects) => {
+                self.note(index, |condition| condition.judged(generation.number()));
+                return (batch, Ok(effects));
+            }
+            Err(failed) => failed,
+        };
+        self.log(index, generation.as_ref(), &failed);
+        // Who looks for a record looks for one that faults on any instance.
+        if !failed.may_be_of_instance() || self.is_searching() {
+            self.note_failed(index, generation.as_ref(), &failed.fault);
+            return (batch, Err(failed));
+        }
         let (batch, result) = self.seat(index, generation).call(batch, rows);
-        if let Err(failed) = &result {
-            self.log(index, generation.as_ref(), failed);
+        match &result {
+            Ok(_) => {
+                let (number, calls) = (generation.number(), failed.judged_before);
+                self.note(index, |condition| condition.recovered(number, calls, &failed.fault));
+            }
+            Err(again) => {
+                self.log(index, generation.as_ref(), again);
+                self.note_failed(index, generation.as_ref(), &again.fault);
+            }
         }
         (batch, result)
     }
@@ -196,6 +230,7 @@ impl Bench {
         let seat: &mut Seat = self.seat(index, generation);
         let failed = seat.discredit(Fault { kind, message: error.to_string() });
         self.log(index, generation.as_ref(), &failed);
+        self.note_failed(index, generation.as_ref(), &failed.fault);
         failed
     }
 }
@@ -210,7 +245,10 @@ impl Failed {
         let stage = generation.stage().to_owned();
         match self.cause {
             Cause::Malformed => Unjudged::Unreadable { stage, account, message: self.fault.message },
-            cause => Unjudged::Rejected(Rejection { index, stage, account, cause }),
+            cause => {
+                let Failed { fault, judged_before, .. } = self;
+                Unjudged::Rejected(Rejection { index, stage, account, cause, fault, judged_before })
+            }
         }
     }
 }

@@ -65,7 +65,7 @@ impl Rig {
         exporters: Vec<(model::Exporter, Arc<dyn Destination>)>,
     ) -> Rig {
         let metrics = Arc::new(Metrics::new());
-        let stages = Stages::new(generations);
+        let stages = Stages::new(generations, &metrics);
         let workers = Workers::start(threads, &stages, &metrics).expect("threads start");
         let start = |(config, destination): (model::Exporter, Arc<dyn Destination>)| {
             Arc::new(Exporter::start(&config, destination, &metrics))
