@@ -83,6 +83,8 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
         metrics_address: None,
         log_level: tracing::Level::INFO,
         admin_address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        health_checks: Vec::new(),
+        dead_letter: None,
         lines: Lines::default(),
     }
 }
