@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::admin::{self, health::HealthServers};
-use crate::config::model::{Config, Stage, StageRole};
+use crate::config::model::{Config, DeadLetter, Stage, StageRole};
 use crate::control::health::Planned;
 use crate::control::{Build, Control};
 use crate::export::{self, Exporter};
 use crate::memory::Budget;
 use crate::memory::limit::{self, Limit};
 use crate::memory::tail::{self as tail_memory, TailBounds};
+use crate::observe::dead_letter::DeadLetters;
 use crate::observe::metrics::Metrics;
 use crate::observe::readiness::Readiness;
 use crate::pipeline::Pipeline;
@@ -94,6 +95,9 @@ pub enum StartError {
     /// A defect of ours.
     #[error("building the stages was abandoned: {0}")]
     Abandoned(String),
+    /// The thread that writes the dead letter.
+    #[error("the dead letter's thread cannot be started")]
+    DeadLetter(#[source] std::io::Error),
     /// The pipelines.
     #[error(transparent)]
     Assemble(AssembleError),
@@ -128,8 +132,10 @@ impl Engine {
         let stages = Stages::new(first_generations(&build, &config).await?, &metrics);
         let exporters = start_exporters(&config, limit.queue_bytes(config.exporters.len()), &metrics)?;
         let tail_bytes_max = limit.tail_bytes(config.samplers().count());
+        let dead_letters = start_dead_letters(&config, &metrics)?;
         let shared = Shared {
             stages: &stages,
+            dead_letters: &dead_letters,
             exporters: &exporters,
             workers,
             tail_bytes_max,
@@ -261,6 +267,13 @@ fn start_exporters(config: &Config, bytes_max: u64, metrics: &Metrics) -> Result
             Ok(Arc::new(Exporter::start(exporter, destination, metrics).with_bytes_max(bytes_max)))
         })
         .collect()
+}
+
+fn start_dead_letters(config: &Config, metrics: &Metrics) -> Result<Option<Arc<DeadLetters>>, StartError> {
+    let start = |keys: &DeadLetter| {
+        DeadLetters::start(keys.path.clone(), keys.bytes_max, keys.payload, export::to_json, metrics).map(Arc::new)
+    };
+    config.dead_letter.as_ref().map(start).transpose().map_err(StartError::DeadLetter)
 }
 
 fn bind_own(what: &'static str, address: SocketAddr, source: std::io::Error) -> StartError {

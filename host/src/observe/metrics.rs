@@ -48,6 +48,9 @@ pub struct Metrics {
     stage_swaps: Family<SwapLabels, Counter>,
     health: HealthFamilies,
     samplers: SamplerFamilies,
+    dead_letter_left_out: Family<ReasonLabels, Counter>,
+    /// Entries of the dead letter that were written.
+    pub dead_letter_entries: Counter,
     /// Bytes charged to the process budget.
     pub memory_used_bytes: Gauge,
     /// The process budget.
@@ -127,6 +130,11 @@ struct FaultLabels {
 struct SwapLabels {
     stage: String,
     result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
 }
 
 /// A receiver's side of the account: received = accepted + refused, in items of the signal.
@@ -271,6 +279,12 @@ impl Metrics {
             stage_swaps: family(r, "stage_swaps", "Swaps, by result"),
             health: HealthFamilies::new(r),
             samplers: SamplerFamilies::new(r),
+            dead_letter_left_out: family(r, "dead_letter_left_out_entries", "Entries that were not written, by reason"),
+            dead_letter_entries: {
+                let counter = Counter::default();
+                r.register("dead_letter_entries", "Entries of the dead letter that were written", counter.clone());
+                counter
+            },
             memory_used_bytes: single(r, "memory_used_bytes", "Bytes charged to the process budget"),
             memory_limit_bytes: single(r, "memory_limit_bytes", "The process budget"),
             registry: Mutex::new(registry),
@@ -393,6 +407,11 @@ impl Metrics {
             stage: stage.to_owned(),
             faults: self.stage_faults.clone(),
         }
+    }
+
+    /// Entries of the dead letter that were not written: `queue_full`, `unwritable`, `too_large`.
+    pub fn dead_letter_left_out(&self, reason: &'static str) -> Counter {
+        self.dead_letter_left_out.get_or_create_owned(&ReasonLabels { reason })
     }
 
     /// Health of a stage.

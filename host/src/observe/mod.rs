@@ -1,5 +1,6 @@
 //! What the engine tells of itself.
 
+pub mod dead_letter;
 pub mod health;
 pub mod log;
 pub mod metrics;

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::batch::{Batch, Level, RowSet};
 use crate::pipeline::judge::Bench;
 use crate::pipeline::seat::Cause;
+use crate::pipeline::stage::Fault;
 use crate::pipeline::trial::{Judged, Rejection, Trial, Unjudged};
 
 /// For the bisections of one batch, new instances included (up to 2 ms after each fault).
@@ -29,6 +30,11 @@ pub(super) struct Poison {
     pub stage: String,
     /// Spans, data points or log records.
     pub account: u64,
+    /// Its item row in the request.
+    pub row: u32,
+    pub fault: Fault,
+    /// As the stage was shown it, where that may be written down.
+    pub shown: Option<Bytes>,
 }
 
 /// A request that is bisected.
@@ -79,9 +85,9 @@ impl Bench {
                 }
                 break judged;
             }
-            let (row, Rejection { index, stage, .. }) = self.culprit(search)?;
+            let (row, Rejection { index, stage, fault, shown, .. }) = self.culprit(search)?;
             search.poison.insert(row);
-            found.push(Poison { index, stage, account: batch.account_of(row..row + 1) });
+            found.push(Poison { index, stage, account: batch.account_of(row..row + 1), row, fault, shown });
         };
         // A guest that judges nothing is broken, and no record is to blame.
         if found.iter().all(|poison| self.has_judged(search.trial, poison.index)) {

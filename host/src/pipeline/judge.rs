@@ -13,9 +13,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ack::{Ack, Outcome};
-use crate::batch::Segment;
+use crate::batch::{Batch, Segment};
+use crate::observe::dead_letter;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::bisect::Poison;
+use crate::pipeline::burial::{Records, Unjudgeable};
 use crate::pipeline::condition::{Condition, HeldBack};
 use crate::pipeline::late::LATE_MAX;
 use crate::pipeline::seat::{Cause, Failed, Seat};
@@ -116,6 +118,7 @@ impl Bench {
                     Ok((judged, poison)) => {
                         let account = judged.accounts.iter().sum();
                         self.count(trial, &judged, std::slice::from_ref(&part));
+                        bury_poison(trial, &part, &poison);
                         part.ack = reject(trial.pipeline, part.ack, account, &poison);
                         go_on(trial.pipeline, judged.segments, vec![part])
                     }
@@ -126,6 +129,7 @@ impl Bench {
                 if rejection.cause == Cause::Late && self.is_late_always(trial, &part, &rejection) =>
             {
                 enter(trial, &mut part, rejection.account);
+                bury(trial, &part, &rejection, dead_letter::Outcome::Rejected);
                 let message = format!("stage {:?} could not judge them in time, {LATE_MAX} times", rejection.stage);
                 let rejected = Outcome::Partial { rejected: rejection.account, message };
                 trial.pipeline.refuse(vec![part], trial.step, &rejection.stage, "poison", &rejected);
@@ -235,6 +239,11 @@ impl Bench {
         for tally in &judged.tallies {
             if let Some(generation) = trial.snapshot.get(tally.index) {
                 self.seat(tally.index, generation).count(pipeline, tally);
+                for (fault, records) in &tally.faulted {
+                    let (generation, fault, records) = (generation.as_ref(), *fault, records.clone());
+                    let outcome = dead_letter::Outcome::Passed;
+                    pipeline.bury(|| Some(Unjudgeable { generation, fault, outcome, records, shown: None }));
+                }
             }
             pipeline.left(tally.dropped.iter().map(|(_, account)| account).sum());
         }
@@ -291,6 +300,12 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
     if let Some(account) = unjudged.account() {
         enter(trial, &mut part, account);
     }
+    match unjudged {
+        // What it was not shown says nothing of it.
+        Unjudged::Rejected(Rejection { cause: Cause::HeldBack(_), .. }) => {}
+        Unjudged::Rejected(rejection) => bury(trial, &part, rejection, dead_letter::Outcome::Retry),
+        Unjudged::Malformed(_) | Unjudged::Unreadable { .. } | Unjudged::Defect => {}
+    }
     trial.pipeline.refuse(vec![part], trial.step, unjudged.stage(), reason, &outcome);
     Vec::new()
 }
@@ -301,5 +316,38 @@ fn enter(trial: &Trial<'_>, part: &mut Part, account: u64) {
         part.account = account;
         part.count(account);
         trial.pipeline.entered(account);
+    }
+}
+
+/// Tells the dead letter of a whole request.
+fn bury(trial: &Trial<'_>, part: &Part, rejection: &Rejection, outcome: dead_letter::Outcome) {
+    trial.pipeline.bury(|| {
+        let generation = trial.snapshot.get(rejection.index)?.as_ref();
+        let records = Records::of_request(trial.pipeline.signal, &part.body);
+        let (fault, shown) = (rejection.fault.kind, rejection.shown.clone());
+        Some(Unjudgeable { generation, fault, outcome, records, shown })
+    });
+}
+
+/// Tells the dead letter of records of a request that stages faulted on: one entry for each stage.
+fn bury_poison(trial: &Trial<'_>, part: &Part, poison: &[Poison]) {
+    let mut stages: Vec<usize> = poison.iter().map(|poison| poison.index).collect();
+    stages.sort_unstable();
+    stages.dedup();
+    for index in stages {
+        trial.pipeline.bury(|| {
+            let generation = trial.snapshot.get(index)?.as_ref();
+            let batch = Batch::index(trial.pipeline.signal, vec![part.body.clone()]).ok()?;
+            let (mut records, mut shown) = (Records::default(), Vec::new());
+            let of_stage: Vec<_> = poison.iter().filter(|poison| poison.index == index).collect();
+            for poison in &of_stage {
+                records.add(Records::of(&batch, poison.row..poison.row + 1));
+                shown.extend(poison.shown.iter().flatten());
+            }
+            // Requests that follow each other are one request; an incomplete one would mislead.
+            let is_shown = of_stage.iter().all(|poison| poison.shown.is_some());
+            let (fault, outcome) = (of_stage.first()?.fault.kind, dead_letter::Outcome::Rejected);
+            Some(Unjudgeable { generation, fault, outcome, records, shown: is_shown.then(|| shown.into()) })
+        });
     }
 }

@@ -12,7 +12,9 @@ use bytes::Bytes;
 
 use crate::batch::{Batch, Drops, EditError, Edits, Malformed, RowSet, Segment};
 use crate::config::model::OnFault;
+use crate::observe::dead_letter::PAYLOAD_BYTES_MAX;
 use crate::pipeline::Pipeline;
+use crate::pipeline::burial::Records;
 use crate::pipeline::judge::Bench;
 use crate::pipeline::seat::{Cause, Failed, Seat};
 use crate::pipeline::stage::{Effects, Fault, FaultKind, Generation};
@@ -63,6 +65,8 @@ pub(super) struct Tally {
     pub unjudgeable: u64,
     /// Items that went on although it faulted.
     pub passed: u64,
+    /// Those among them that it was shown, with its faults, where somebody wants to know.
+    pub faulted: Vec<(FaultKind, Records)>,
 }
 
 /// Why requests were not judged. `account` is how many items they have, where that is known.
@@ -91,6 +95,8 @@ pub(super) struct Rejection {
     pub fault: Fault,
     /// Calls that its instance had judged before.
     pub judged_before: u64,
+    /// As the stage was shown them, where that may be written down.
+    pub shown: Option<Bytes>,
 }
 
 impl Bench {
@@ -122,15 +128,21 @@ impl Bench {
         while let Some(&index) = stages.next() {
             // Nothing goes round a stage, and if it is not there, nothing goes on.
             let Some(generation) = trial.snapshot.get(index) else { return Err(Unjudged::Defect) };
-            let unjudged = |failed: Failed| failed.into_unjudged(index, generation, account);
-            let (left, tally) = self.show(index, generation, batch).map_err(unjudged)?;
+            let unjudged = |failed: Failed, shown| failed.into_unjudged(index, generation, account, shown);
+            let (left, result) = self.show(trial, index, generation, batch);
             batch = left;
-            tallies.push(tally);
+            match result {
+                Ok(tally) => tallies.push(tally),
+                Err(failed) => {
+                    let may_write = trial.pipeline.may_write(&trial.snapshot, index);
+                    return Err(unjudged(failed, if may_write { whole(batch) } else { None }));
+                }
+            }
             // What cannot be written is rejected, whatever `on_fault` says: there is nothing left that could be passed.
             if stages.peek().is_some() {
-                batch.settle().map_err(|error| unjudged(self.discredit(index, generation, error)))?;
+                batch.settle().map_err(|error| unjudged(self.discredit(index, generation, error), None))?;
             } else {
-                let unwritten = |error| unjudged(self.discredit(index, generation, error));
+                let unwritten = |error| unjudged(self.discredit(index, generation, error), None);
                 let segments = batch.into_segments().map_err(unwritten)?;
                 return Ok(Judged { accounts, segments, tallies });
             }
@@ -139,50 +151,54 @@ impl Bench {
         Err(Unjudged::Defect)
     }
 
-    /// One stage sees the batch in slices; what it wants takes effect when it has seen all of them.
+    /// One stage sees the batch in slices; what it wants takes effect when it has seen all of them. After a failure the batch is as it was.
     fn show(
         &mut self,
+        trial: &Trial<'_>,
         index: usize,
         generation: &Arc<dyn Generation>,
         mut batch: Batch,
-    ) -> Result<(Batch, Tally), Failed> {
+    ) -> (Batch, Result<Tally, Failed>) {
         if let Err(held_back) = self.admit(index, generation.as_ref()) {
+            let passed = Tally { index, passed: batch.account(), ..Tally::default() };
             let failed = Failed::held_back(held_back);
-            let passed = batch.account();
-            return match failed.may_be_passed(generation.as_ref()) {
-                true => Ok((batch, Tally { index, passed, ..Tally::default() })),
-                false => Err(failed),
-            };
+            return (batch, if failed.may_be_passed(generation.as_ref()) { Ok(passed) } else { Err(failed) });
         }
-        let mut passed = 0;
+        let is_told = trial.pipeline.dead_letters.is_some();
+        let mut passed = Tally { index, ..Tally::default() };
         let mut effects = Vec::new();
         for slice in batch.slices(SLICE_ROWS_MAX, SLICE_BYTES_MAX) {
             let (same, result) = self.call(index, generation, batch, slice.clone());
             batch = same;
             match result {
                 Ok(wanted) => effects.push((slice, wanted)),
-                Err(failed) if failed.may_be_passed(generation.as_ref()) => passed += batch.account_of(slice),
-                Err(failed) => return Err(failed),
+                Err(failed) if failed.may_be_passed(generation.as_ref()) => {
+                    passed.pass(&batch, slice, failed.fault.kind, is_told);
+                }
+                Err(failed) => return (batch, Err(failed)),
             }
         }
         let has_judged = !effects.is_empty();
-        match apply(&mut batch, effects) {
+        let result = match apply(&mut batch, effects) {
             Ok(tally) => {
                 if has_judged {
                     self.seat(index, generation).note_judged(batch.signal());
                 }
-                Ok((batch, Tally { index, passed, ..tally }))
+                Ok(Tally { index, passed: passed.passed, faulted: passed.faulted, ..tally })
             }
             Err(error) => {
                 let failed = self.discredit(index, generation, error);
-                if !failed.may_be_passed(generation.as_ref()) {
-                    return Err(failed);
+                if failed.may_be_passed(generation.as_ref()) {
+                    // The batch is as it was before this stage.
+                    let (mut passed, all) = (Tally { index, ..Tally::default() }, 0..batch.items());
+                    passed.pass(&batch, all, failed.fault.kind, is_told);
+                    Ok(passed)
+                } else {
+                    Err(failed)
                 }
-                // The batch is as it was before this stage.
-                let passed = batch.account();
-                Ok((batch, Tally { index, passed, ..Tally::default() }))
             }
-        }
+        };
+        (batch, result)
     }
 
     /// One call; after a fault that may lie in the instance, another one on a new instance.
@@ -235,19 +251,35 @@ impl Bench {
     }
 }
 
+impl Tally {
+    /// Items go on although the stage faulted on them.
+    fn pass(&mut self, batch: &Batch, items: Range<u32>, fault: FaultKind, is_told: bool) {
+        self.passed += batch.account_of(items.clone());
+        if is_told {
+            self.faulted.push((fault, Records::of(batch, items)));
+        }
+    }
+}
+
 impl Failed {
     /// What is malformed is nobody's to pass on.
     fn may_be_passed(&self, generation: &dyn Generation) -> bool {
         self.cause != Cause::Malformed && generation.on_fault() == OnFault::Pass
     }
 
-    fn into_unjudged(self, index: usize, generation: &Arc<dyn Generation>, account: u64) -> Unjudged {
+    fn into_unjudged(
+        self,
+        index: usize,
+        generation: &Arc<dyn Generation>,
+        account: u64,
+        shown: Option<Bytes>,
+    ) -> Unjudged {
         let stage = generation.stage().to_owned();
         match self.cause {
             Cause::Malformed => Unjudged::Unreadable { stage, account, message: self.fault.message },
             cause => {
                 let Failed { fault, judged_before, .. } = self;
-                Unjudged::Rejected(Rejection { index, stage, account, cause, fault, judged_before })
+                Unjudged::Rejected(Rejection { index, stage, account, cause, fault, judged_before, shown })
             }
         }
     }
@@ -293,4 +325,15 @@ fn leave_out(batch: &mut Batch, rows: &RowSet) -> Result<(), EditError> {
     let mut drops = Drops::new(batch);
     drops.add(batch, &batch.slice(0..batch.items()), rows);
     batch.apply(drops, Edits::default())
+}
+
+/// What a stage was shown, if it is short enough to be written down.
+fn whole(batch: Batch) -> Option<Bytes> {
+    let mut segments = batch.into_segments().ok()?.into_iter().map(|segment| segment.bytes);
+    let first = segments.next()?;
+    let rest: Vec<_> = segments.collect();
+    let bytes = rest.iter().map(Bytes::len).fold(first.len(), usize::saturating_add);
+    let fits = bytes <= PAYLOAD_BYTES_MAX;
+    let all = || std::iter::once(&first).chain(&rest).flat_map(|segment| segment.iter().copied()).collect();
+    fits.then(|| if rest.is_empty() { first.clone() } else { all() })
 }

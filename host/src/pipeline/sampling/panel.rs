@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::batch::Batch;
 use crate::observe::metrics::{GaugeShare, Metrics, StageMetrics};
 use crate::pipeline::condition::Condition;
-use crate::pipeline::stage::{Fault, Generation, Policy, PolicyVote};
+use crate::pipeline::stage::{Fault, FaultKind, Generation, Policy, PolicyVote};
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::pipeline::tenure::Tenure;
 use crate::signal::Signal;
@@ -25,6 +25,8 @@ pub(super) struct Panel {
     fallback: Fallback,
     /// Traces that the fallback judged for a policy.
     pub(super) fallback_traces: u64,
+    /// What failed at the last judgement, and how.
+    pub(super) failed: Vec<(Arc<dyn Generation>, FaultKind)>,
 }
 
 /// Errors are kept, the rest at a fixed consistent rate: volume stays bounded, and nothing is biased without being told.
@@ -59,11 +61,13 @@ impl Panel {
     pub(super) fn new(stages: &Arc<Stages>, metrics: &Arc<Metrics>, units: &[usize], threshold: u64) -> Panel {
         let units = units.iter().map(|&stage| Unit { stage, seat: None, is_admitted: false }).collect();
         let fallback = Fallback::new(threshold);
-        Panel { stages: Arc::clone(stages), metrics: Arc::clone(metrics), units, fallback, fallback_traces: 0 }
+        let (stages, metrics) = (Arc::clone(stages), Arc::clone(metrics));
+        Panel { stages, metrics, units, fallback, fallback_traces: 0, failed: Vec::new() }
     }
 
     /// The verdicts of what serves now on traces that are due. All of them are by one snapshot of the stages.
     pub(super) fn judge(&mut self, shard: &Shard, due: &mut Due) -> Vec<Verdict> {
+        self.failed.clear();
         let snapshot = self.stages.snapshot();
         let mut reads_spans = false;
         for unit in &mut self.units {
@@ -78,7 +82,7 @@ impl Panel {
         let mut batch = Batch::index(Signal::Traces, spans).ok();
         let mut votes: Vec<Vec<Verdict>> = Vec::with_capacity(self.units.len());
         for unit in &mut self.units {
-            votes.push(unit.judge(&self.stages, &traces, &mut batch).unwrap_or_else(|| {
+            votes.push(unit.judge(&self.stages, &traces, &mut batch, &mut self.failed).unwrap_or_else(|| {
                 self.fallback_traces += decided(&traces);
                 self.fallback.judge(&traces)
             }));
@@ -159,19 +163,26 @@ impl Unit {
     }
 
     /// Its verdicts; None where the fallback stands in, since it failed, or failed too often to be called.
-    fn judge(&mut self, stages: &Stages, traces: &Arc<Traces>, batch: &mut Option<Batch>) -> Option<Vec<Verdict>> {
+    fn judge(
+        &mut self,
+        stages: &Stages,
+        traces: &Arc<Traces>,
+        batch: &mut Option<Batch>,
+        failed: &mut Vec<(Arc<dyn Generation>, FaultKind)>,
+    ) -> Option<Vec<Verdict>> {
         let (seat, condition) = (self.seat.as_mut()?, stages.condition(self.stage)?);
         if !self.is_admitted {
             return None;
         }
         let judged = seat.judge(condition, traces, batch);
-        let log = |fault: &Fault| {
+        let tell = |fault: &Fault| {
+            failed.push((Arc::clone(&seat.generation), fault.kind));
             if let Some(left_out) = condition.fault_line() {
                 let stage = seat.generation.stage();
                 tracing::warn!(stage, %fault, left_out, "a policy failed: errors are kept, and the rest at a fixed rate");
             }
         };
-        judged.inspect_err(log).ok()
+        judged.inspect_err(tell).ok()
     }
 }
 
@@ -266,5 +277,5 @@ impl Seat {
 
 /// A stage of the sampler that has no generation: a defect of ours, and decided like any fault.
 fn not_there() -> Fault {
-    Fault { kind: crate::pipeline::stage::FaultKind::Trap, message: "the stage is not there".to_owned() }
+    Fault { kind: FaultKind::Trap, message: "the stage is not there".to_owned() }
 }

@@ -84,6 +84,7 @@ impl Rig {
                 all_metrics: Arc::clone(&metrics),
                 failing_votes_until: patience.failing_votes_until,
                 bisecting_max: patience.bisecting_max,
+                dead_letters: None,
                 open_parts: 0.into(),
             })
         };
