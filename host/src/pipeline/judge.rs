@@ -56,6 +56,9 @@ impl Bench {
         let bodies = parts.iter().map(|part| part.body.clone()).collect();
         match self.contained(&trial, bodies, None) {
             Ok(judged) => self.settle(&trial, judged, parts),
+            Err(Unjudged::Rejected(rejection)) if matches!(rejection.cause, Cause::HeldBack(_)) => {
+                hold_back(&trial, parts, &rejection)
+            }
             Err(unjudged) => match parts.pop() {
                 Some(part) if parts.is_empty() => {
                     let mut time_left = pipeline.bisecting_max;
@@ -307,6 +310,16 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
         Unjudged::Malformed(_) | Unjudged::Unreadable { .. } | Unjudged::Defect => {}
     }
     trial.pipeline.refuse(vec![part], trial.step, unjudged.stage(), reason, &outcome);
+    Vec::new()
+}
+
+/// Settles requests that a stage is not called for: none of them would fare better alone.
+fn hold_back(trial: &Trial<'_>, parts: Vec<Part>, rejection: &Rejection) -> Vec<Part> {
+    for part in parts {
+        let batch = Batch::index(trial.pipeline.signal, vec![part.body.clone()]);
+        let account = batch.map_or(part.account, |batch| batch.account());
+        give_up(trial, part, &Unjudged::Rejected(Rejection { account, ..rejection.clone() }));
+    }
     Vec::new()
 }
 

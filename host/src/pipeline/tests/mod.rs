@@ -19,6 +19,7 @@ use crate::pipeline::intake::Intake as _;
 
 mod fail_closed;
 mod fakes;
+mod faults;
 mod hand_over;
 mod judging;
 mod merging;
