@@ -50,6 +50,8 @@ struct Search<'a> {
     in_vain: u32,
     /// How the whole request faulted: the answer where no record is to blame.
     whole: Rejection,
+    /// What faulted last.
+    last: Option<(usize, Fault)>,
 }
 
 impl Bench {
@@ -67,9 +69,16 @@ impl Bench {
         let poison = RowSet::empty(Level::Item, items);
         let (time_max, whole) = (*time_left, rejection);
         self.search_for(Some(whole.index));
-        let mut search = Search { trial, body, items, poison, started, time_max, in_vain: 0, whole };
+        let mut search = Search { trial, body, items, poison, started, time_max, in_vain: 0, whole, last: None };
         let result = self.search(&mut search, &batch);
         self.search_for(None);
+        // A search that another stage ended is a failure of that one, too.
+        if let (Err(_), Some((index, fault))) = (&result, &search.last)
+            && *index != search.whole.index
+            && let Some(generation) = trial.snapshot.get(*index)
+        {
+            self.note_failed(*index, generation.as_ref(), fault);
+        }
         *time_left = time_left.saturating_sub(started.elapsed());
         result
     }
@@ -139,6 +148,7 @@ impl Bench {
             Ok(judged) => Ok(Ok(judged)),
             Err(Unjudged::Rejected(rejection)) if rejection.cause == Cause::Content => {
                 search.in_vain += u32::from(!self.has_judged(search.trial, rejection.index));
+                search.last = Some((rejection.index, rejection.fault.clone()));
                 Ok(Err(rejection))
             }
             Err(unjudged) => Err(unjudged),

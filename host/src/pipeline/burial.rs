@@ -6,6 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::batch::{Batch, Column, Field};
+use crate::config::model::OnFault;
 use crate::observe::dead_letter::{DeadLetters, Entry, IDS_MAX, Id, Outcome, PAYLOAD_BYTES_MAX};
 use crate::pipeline::stage::{FaultKind, Generation};
 use crate::pipeline::stages::Snapshot;
@@ -98,8 +99,8 @@ impl Pipeline {
         }
     }
 
-    /// Stages behind the last one that edits, if one does. A stage that stands before it as well is not among them.
-    fn behind_edits(&self, snapshot: &Snapshot) -> Vec<usize> {
+    /// Stages behind the last one that edits, if one does and none of those passes what it fails to judge. A stage that stands before it as well is not among them.
+    pub(super) fn behind_edits(&self, snapshot: &Snapshot) -> Vec<usize> {
         let stages = |step: &Step| match step {
             Step::Guests(stages) => stages.clone(),
             Step::Merge(_) | Step::Sample(_) => Vec::new(),
@@ -107,6 +108,12 @@ impl Pipeline {
         let all: Vec<usize> = self.steps.iter().flat_map(stages).collect();
         let edits = |stage: &usize| snapshot.get(*stage).is_none_or(|generation| generation.edits());
         let Some(last) = all.iter().rposition(edits) else { return Vec::new() };
+        // What an editing stage passes it has not judged.
+        let passes =
+            |stage: &usize| snapshot.get(*stage).is_none_or(|generation| generation.on_fault() == OnFault::Pass);
+        if all.iter().any(|stage| edits(stage) && passes(stage)) {
+            return Vec::new();
+        }
         let (before, behind) = all.split_at(last + 1);
         behind.iter().filter(|stage| !before.contains(stage)).copied().collect()
     }
