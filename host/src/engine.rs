@@ -6,14 +6,17 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::admin;
-use crate::config::model::{Config, Stage, StageRole};
+use crate::admin::{self, health::HealthServers};
+use crate::config::model::{Config, DeadLetter, Stage, StageRole};
+use crate::control::health::Planned;
 use crate::control::{Build, Control};
 use crate::export::{self, Exporter};
 use crate::memory::Budget;
 use crate::memory::limit::{self, Limit};
 use crate::memory::tail::{self as tail_memory, TailBounds};
+use crate::observe::dead_letter::DeadLetters;
 use crate::observe::metrics::Metrics;
+use crate::observe::readiness::Readiness;
 use crate::pipeline::Pipeline;
 use crate::pipeline::assemble::{AssembleError, Assembly, Shared, assemble};
 use crate::pipeline::sampling::Samplers;
@@ -45,8 +48,10 @@ pub struct Engine {
     pub limit: Limit,
     /// What tail samplers may hold.
     pub tail: Vec<TailBounds>,
+    readiness: Arc<Readiness>,
     servers: Vec<Handle>,
     own_servers: Vec<tokio::task::JoinHandle<()>>,
+    _health_servers: HealthServers,
     pipelines: Vec<Arc<Pipeline>>,
     workers: Workers,
     exporters: Vec<Arc<Exporter>>,
@@ -90,6 +95,9 @@ pub enum StartError {
     /// A defect of ours.
     #[error("building the stages was abandoned: {0}")]
     Abandoned(String),
+    /// The thread that writes the dead letter.
+    #[error("the dead letter's thread cannot be started")]
+    DeadLetter(#[source] std::io::Error),
     /// The pipelines.
     #[error(transparent)]
     Assemble(AssembleError),
@@ -106,6 +114,10 @@ impl Engine {
         let budget = Budget::new(limit.bytes);
         let receivers = bind_receivers(&config)?;
         let own = OwnPorts::bind(&config).await?;
+        // Asked from the first moment: what is being built is not ready.
+        let readiness = Readiness::starting(Arc::new(Planned::of(&config)));
+        let health_servers = HealthServers::start(&config.health_checks, &readiness).await;
+        let health_servers = health_servers.map_err(|(address, source)| bind_own("a health check", address, source))?;
 
         let workers = surroundings.workers;
         let options = RuntimeOptions {
@@ -117,11 +129,13 @@ impl Engine {
         let runtime = Runtime::new(options).map_err(StartError::Runtime)?;
         let build: Arc<Build> =
             Arc::new(move |stage, number| runtime.build_generation(generation_spec(stage, number, workers)));
-        let stages = Stages::new(first_generations(&build, &config).await?);
+        let stages = Stages::new(first_generations(&build, &config).await?, &metrics);
         let exporters = start_exporters(&config, limit.queue_bytes(config.exporters.len()), &metrics)?;
         let tail_bytes_max = limit.tail_bytes(config.samplers().count());
+        let dead_letters = start_dead_letters(&config, &metrics)?;
         let shared = Shared {
             stages: &stages,
+            dead_letters: &dead_letters,
             exporters: &exporters,
             workers,
             tail_bytes_max,
@@ -135,6 +149,7 @@ impl Engine {
         let mut addresses: Vec<_> =
             receivers.iter().map(|(_, server)| (server.description(), server.local_addr())).collect();
         addresses.extend(own.addresses());
+        addresses.extend(health_servers.addresses());
         let Assembly { pipelines, inlets, workers } = assembly;
         let serve = |(receiver, server): (usize, Server)| {
             let intake = Arc::clone(&inlets[receiver]);
@@ -142,12 +157,28 @@ impl Engine {
         };
         let servers = receivers.into_iter().map(serve).collect();
         let samplers = admin::Samplers { bounds: tail.clone(), why: Arc::new(Samplers(pipelines.clone())) };
-        let own_servers = own.serve(&control, &metrics, &budget, surroundings.state.as_deref(), samplers);
-        Ok(Engine { control, addresses, limit, tail, servers, own_servers, pipelines, workers, exporters })
+        let state = surroundings.state.as_deref();
+        let own_servers = own.serve(&control, &metrics, &budget, state, samplers, &readiness);
+        readiness.serve(Arc::clone(&control) as _);
+        Ok(Engine {
+            control,
+            addresses,
+            limit,
+            tail,
+            readiness,
+            servers,
+            own_servers,
+            _health_servers: health_servers,
+            pipelines,
+            workers,
+            exporters,
+        })
     }
 
     /// Lets no more requests in, waits for those inside, empties the queues; all of it before `deadline`.
     pub async fn stop(self, deadline: Instant) {
+        self.readiness.stop();
+        self.control.stopped();
         // Who waits to be merged need not wait for anybody any more, and servers wait for them.
         self.pipelines.iter().for_each(Pipeline::stop_waiting);
         let patience = deadline.saturating_duration_since(Instant::now());
@@ -238,6 +269,17 @@ fn start_exporters(config: &Config, bytes_max: u64, metrics: &Metrics) -> Result
         .collect()
 }
 
+fn start_dead_letters(config: &Config, metrics: &Metrics) -> Result<Option<Arc<DeadLetters>>, StartError> {
+    let start = |keys: &DeadLetter| {
+        DeadLetters::start(keys.path.clone(), keys.bytes_max, keys.payload, export::to_json, metrics).map(Arc::new)
+    };
+    config.dead_letter.as_ref().map(start).transpose().map_err(StartError::DeadLetter)
+}
+
+fn bind_own(what: &'static str, address: SocketAddr, source: std::io::Error) -> StartError {
+    StartError::BindOwn { what, address, source }
+}
+
 /// The engine's own listeners, bound before anything else starts.
 struct OwnPorts {
     metrics: Option<tokio::net::TcpListener>,
@@ -248,7 +290,7 @@ impl OwnPorts {
     async fn bind(config: &Config) -> Result<Self, StartError> {
         let bind = async |what, address: SocketAddr| {
             let listener = tokio::net::TcpListener::bind(address).await;
-            listener.map_err(|source| StartError::BindOwn { what, address, source })
+            listener.map_err(|source| bind_own(what, address, source))
         };
         let metrics = match config.metrics_address {
             Some(address) => Some(bind("/metrics", address).await?),
@@ -271,10 +313,11 @@ impl OwnPorts {
         budget: &Arc<Budget>,
         state: Option<&std::path::Path>,
         samplers: admin::Samplers,
+        readiness: &Arc<Readiness>,
     ) -> Vec<tokio::task::JoinHandle<()>> {
         let pages = admin::metrics_page(Arc::clone(metrics), Arc::clone(budget));
         let token = admin::token::make(state, &self.admin);
-        let api = admin::api(Arc::clone(control), token, Arc::clone(budget), samplers);
+        let api = admin::api(Arc::clone(control), token, Arc::clone(budget), samplers, Arc::clone(readiness));
         let metrics = self.metrics.map(|listener| tokio::spawn(admin::serve::serve(listener, pages)));
         metrics.into_iter().chain([tokio::spawn(admin::serve::serve(self.admin, api))]).collect()
     }

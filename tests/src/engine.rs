@@ -325,6 +325,15 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<String> {
     Ok(String::from_utf8(response.into_body().collect().await?.to_bytes().to_vec())?)
 }
 
+/// Status and body of a GET, whatever they are; `accept` goes into the request's header of that name.
+pub async fn ask(address: SocketAddr, path: &str, accept: &str) -> Result<(u16, String)> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
+    let request = http::Request::get(format!("http://{address}{path}")).header("accept", accept);
+    let response = tokio::time::timeout(Duration::from_secs(10), client.request(request.body(Empty::new())?)).await??;
+    let status = response.status().as_u16();
+    Ok((status, String::from_utf8(response.into_body().collect().await?.to_bytes().to_vec())?))
+}
+
 fn read(file: &Path) -> String {
     fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }

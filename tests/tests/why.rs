@@ -18,6 +18,7 @@ use sluicebox::control::Control;
 use sluicebox::memory::Budget;
 use sluicebox::memory::tail::TailBounds;
 use sluicebox::observe::metrics::Metrics;
+use sluicebox::observe::readiness::Readiness;
 use sluicebox::pipeline::stages::Stages;
 use sluicebox::tail::explain::{Explanation, TraceState, Why};
 use sluicebox::wasm::BuildError;
@@ -106,7 +107,7 @@ async fn admin_api() -> SocketAddr {
                 service: {pipelines: {traces: {receivers: [otlp], exporters: [debug]}}}\n";
     let config = load_text("test.yaml".into(), text.into(), Path::new(""), &System).expect("is valid").config;
     let build = Arc::new(|_: &_, _| Err(BuildError::Abandoned("there is nothing to build".into())));
-    let control = Control::new(build, config, Stages::new(Vec::new()), Arc::new(Metrics::new()));
+    let control = Control::new(build, config, Stages::new(Vec::new(), &Metrics::new()), Arc::new(Metrics::new()));
     let bounds = TailBounds {
         pipeline: "traces".into(),
         sampler: "tail_sampling/lab".into(),
@@ -116,7 +117,8 @@ async fn admin_api() -> SocketAddr {
         shards: 2,
     };
     let samplers = Samplers { bounds: vec![bounds], why: Arc::new(Sampler) };
-    let api = admin::api(control, None, Budget::new(1 << 20), samplers);
+    let readiness = Readiness::starting(Arc::clone(&control) as _);
+    let api = admin::api(control, None, Budget::new(1 << 20), samplers, readiness);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("is bound");
     tokio::spawn(admin::serve::serve(listener, api));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -16,9 +16,11 @@ use crate::control::{Control, SwapError};
 use crate::memory::Budget;
 use crate::memory::tail::TailBounds;
 use crate::observe::metrics::Metrics;
+use crate::observe::readiness::Readiness;
 use crate::tail::explain::Why;
 use crate::wasm;
 
+pub mod health;
 pub mod serve;
 pub mod token;
 pub mod traces;
@@ -88,7 +90,13 @@ pub fn metrics_page(metrics: Arc<Metrics>, budget: Arc<Budget>) -> Router {
 }
 
 /// The admin API, version 1. Without a token nothing can be changed through it.
-pub fn api(control: Arc<Control>, token: Option<String>, budget: Arc<Budget>, samplers: Samplers) -> Router {
+pub fn api(
+    control: Arc<Control>,
+    token: Option<String>,
+    budget: Arc<Budget>,
+    samplers: Samplers,
+    readiness: Arc<Readiness>,
+) -> Router {
     let Samplers { bounds, why } = samplers;
     let uploads = Arc::new(Uploads::new(budget));
     let api = Api { control, token: token.map(Arc::from), uploads, samplers: bounds.into(), why };
@@ -99,7 +107,8 @@ pub fn api(control: Arc<Control>, token: Option<String>, budget: Arc<Budget>, sa
         .route("/v1/swap", post(swap).layer(DefaultBodyLimit::max(SWAP_BYTES_MAX)))
         .layer(middleware::from_fn_with_state(api.clone(), only_with_token));
     Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(async || health::ALIVE))
+        .route("/readyz", get(async move |uri: Uri, headers: HeaderMap| health::ready(&readiness, &uri, &headers)))
         .route("/v1/status", get(status))
         .route("/v1/traces/{id}", get(traces::explain))
         .merge(changes)

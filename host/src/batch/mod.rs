@@ -126,6 +126,12 @@ impl Batch {
         u64::from(counted.end.saturating_sub(counted.start))
     }
 
+    /// Bytes of these item rows' own messages, without the resources and scopes around them.
+    pub fn bytes_of_items(&self, items: Range<u32>) -> u64 {
+        let extents = self.index.items.get(items.start as usize..items.end as usize).unwrap_or_default();
+        extents.iter().map(|extent| u64::from(extent.end - extent.start)).sum()
+    }
+
     /// Item rows in pieces of at most `rows_max` rows (of items and of points) and `bytes_max` bytes; a larger single item goes alone.
     /// A batch without items is one piece of none: there may be resources to judge.
     pub fn slices(&self, rows_max: u32, bytes_max: u32) -> Vec<Range<u32>> {

@@ -77,6 +77,7 @@ codes! {
     NoPipelines         "E0209" Error "no pipeline is defined";
     AddressTaken        "E0210" Error "two parts listen on the same address";
     WrongSignal         "E0211" Error "a processor in a pipeline of a signal that it does not take";
+    BadPath             "E0225" Error "a path of a page that cannot be asked for";
     // Values.
     WrongType           "E0301" Error "a value of the wrong type";
     OutOfRange          "E0302" Error "a number outside of its range";
@@ -107,4 +108,5 @@ codes! {
     BatchFirst          "W0610" Warning "batch before a tail sampler";
     OutOfReach          "W0611" Warning "a bound that is never reached, since another is less";
     AnsweredEarlier     "W0612" Warning "senders are answered before exporters have sent, although these are waited for";
+    PayloadOnDisk       "W0620" Warning "telemetry is written to a file";
 }

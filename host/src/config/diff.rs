@@ -95,6 +95,14 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             ends(old) == ends(new) && names(&old.steps) == names(&new.steps)
         },
     );
+    changes.compare(
+        "extension",
+        &old.health_checks,
+        &new.health_checks,
+        |health_check| &health_check.name,
+        |a, b| a == b,
+    );
+    changes.setting("\"dead_letter\"", old.dead_letter == new.dead_letter);
     changes.setting("\"memory_limiter\"", old.memory == new.memory);
     changes.setting("\"service.telemetry.metrics\"", old.metrics_address == new.metrics_address);
     changes.setting("\"service.telemetry.logs.level\"", old.log_level == new.log_level);

@@ -34,6 +34,10 @@ pub struct Config {
     pub log_level: tracing::Level,
     /// Where the admin API listens.
     pub admin_address: SocketAddr,
+    /// `health_check` extensions that `service.extensions` lists.
+    pub health_checks: Vec<HealthCheck>,
+    /// `dead_letter`; None = off.
+    pub dead_letter: Option<DeadLetter>,
     /// Where receivers, exporters, pipelines and settings stand, for messages.
     pub lines: Lines,
 }
@@ -52,6 +56,41 @@ impl Config {
 /// Where in the file a part stands: `receiver "otlp"`, `pipeline "traces"`, `"admin.address"`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines(pub BTreeMap<String, Place>);
+
+/// A `health_check` extension.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    /// `health_check` or `health_check/name`.
+    pub name: String,
+    /// Where to listen.
+    pub endpoint: SocketAddr,
+    /// Where it answers as the Collector's does, beside `/livez` and `/readyz`.
+    pub path: String,
+    /// `response_body.healthy`: what is answered there instead of a short status.
+    pub healthy: Option<String>,
+    /// `response_body.unhealthy`.
+    pub unhealthy: Option<String>,
+}
+
+/// `dead_letter`: a file of what stages could not judge.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The file, relative paths already resolved.
+    pub path: PathBuf,
+    /// What it and the one before it may hold together.
+    pub bytes_max: u64,
+    /// Whether telemetry itself is written, where all editing stages have judged it.
+    pub payload: bool,
+    /// Where it stands, for messages.
+    pub place: Place,
+}
+
+/// Its place in the file does not count.
+impl PartialEq for DeadLetter {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.path, self.bytes_max, self.payload) == (&other.path, other.bytes_max, other.payload)
+    }
+}
 
 /// An `otlp` receiver.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,6 +15,7 @@ use crate::pipeline::stage::Generation;
 use crate::pipeline::stages::Stages;
 use crate::wasm;
 
+pub mod health;
 mod known;
 mod report;
 #[cfg(test)]
@@ -123,6 +124,7 @@ impl Control {
             stage: known.serving.name.clone(),
             version: Version::of(generation.as_ref()),
             drifted: known.has_drifted(),
+            health: self.health_of(&known.serving.name),
         };
         state.stages.iter().zip(self.stages.snapshot().iter()).map(serving).collect()
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::observe::readiness::StageHealth;
 use crate::pipeline::stage::Generation;
 use crate::wasm;
 
@@ -15,6 +16,8 @@ pub struct Serving {
     pub version: Version,
     /// True where the file says something else: a restart returns to that.
     pub drifted: bool,
+    /// How it fares.
+    pub health: StageHealth,
 }
 
 /// A stage that now serves something else.

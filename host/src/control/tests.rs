@@ -83,13 +83,16 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
         metrics_address: None,
         log_level: tracing::Level::INFO,
         admin_address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        health_checks: Vec::new(),
+        dead_letter: None,
         lines: Lines::default(),
     }
 }
 
 fn control_with(build: Arc<Build>, config: Config) -> Arc<Control> {
     let first = config.stages.iter().map(|stage| build(stage, 1).expect("builds")).collect();
-    Control::new(build, config, Stages::new(first), Arc::new(Metrics::new()))
+    let metrics = Arc::new(Metrics::new());
+    Control::new(build, config, Stages::new(first, &metrics), metrics)
 }
 
 fn control(config: Config) -> Arc<Control> {

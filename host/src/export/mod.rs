@@ -28,6 +28,11 @@ pub use debug::Writer;
 pub use queue::{Closed, Exporter, Full, Parcel, Part, Slot};
 pub use tls::TlsError;
 
+/// OTLP protobuf as OTLP/JSON; None if it is malformed.
+pub fn to_json(signal: Signal, protobuf: &[u8]) -> Option<Vec<u8>> {
+    crate::json::to_json(signal, protobuf).ok()
+}
+
 /// One place that telemetry is sent to, over one protocol.
 pub trait Destination: Send + Sync + 'static {
     /// Sends one request: the concatenation of `body` (merged requests are concatenated, never copied). One try.

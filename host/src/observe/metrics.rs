@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge as PromGauge;
 use prometheus_client::registry::Registry;
 
+use super::health::{HealthFamilies, HealthMetrics, InstanceMetrics};
 use super::sampling::{SamplerFamilies, SamplerMetrics};
 use crate::signal::Signal;
 
@@ -45,7 +46,11 @@ pub struct Metrics {
     stage_generations_live: Family<StageLabels, Gauge>,
     stage_memory_bytes: Family<StageLabels, Gauge>,
     stage_swaps: Family<SwapLabels, Counter>,
+    health: HealthFamilies,
     samplers: SamplerFamilies,
+    dead_letter_left_out: Family<ReasonLabels, Counter>,
+    /// Entries of the dead letter that were written.
+    pub dead_letter_entries: Counter,
     /// Bytes charged to the process budget.
     pub memory_used_bytes: Gauge,
     /// The process budget.
@@ -125,6 +130,11 @@ struct FaultLabels {
 struct SwapLabels {
     stage: String,
     result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
 }
 
 /// A receiver's side of the account: received = accepted + refused, in items of the signal.
@@ -267,7 +277,14 @@ impl Metrics {
             stage_generations_live: family(r, "stage_generations_live", "Generations that still have instances"),
             stage_memory_bytes: family(r, "stage_memory_bytes", "Guest memory of all instances"),
             stage_swaps: family(r, "stage_swaps", "Swaps, by result"),
+            health: HealthFamilies::new(r),
             samplers: SamplerFamilies::new(r),
+            dead_letter_left_out: family(r, "dead_letter_left_out_entries", "Entries that were not written, by reason"),
+            dead_letter_entries: {
+                let counter = Counter::default();
+                r.register("dead_letter_entries", "Entries of the dead letter that were written", counter.clone());
+                counter
+            },
             memory_used_bytes: single(r, "memory_used_bytes", "Bytes charged to the process budget"),
             memory_limit_bytes: single(r, "memory_limit_bytes", "The process budget"),
             registry: Mutex::new(registry),
@@ -390,6 +407,21 @@ impl Metrics {
             stage: stage.to_owned(),
             faults: self.stage_faults.clone(),
         }
+    }
+
+    /// Entries of the dead letter that were not written: `queue_full`, `unwritable`, `too_large`.
+    pub fn dead_letter_left_out(&self, reason: &'static str) -> Counter {
+        self.dead_letter_left_out.get_or_create_owned(&ReasonLabels { reason })
+    }
+
+    /// Health of a stage.
+    pub fn health(&self, stage: &str) -> HealthMetrics {
+        self.health.of(stage)
+    }
+
+    /// Instances of a stage.
+    pub fn instances(&self, stage: &str) -> InstanceMetrics {
+        self.health.instances_of(stage)
     }
 
     /// Numbers of a tail sampler in one of its pipelines.

@@ -1,6 +1,9 @@
 //! What the engine tells of itself.
 
+pub mod dead_letter;
+pub mod health;
 pub mod log;
 pub mod metrics;
+pub mod readiness;
 pub mod sampling;
 pub mod throttle;

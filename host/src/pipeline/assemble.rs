@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::model::{self, Config};
 use crate::export::Exporter;
 use crate::memory::Budget;
+use crate::observe::dead_letter::DeadLetters;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::bisect::BISECTING_MAX;
 use crate::pipeline::hand_over::FAILING_VOTES_UNTIL;
@@ -57,6 +58,8 @@ pub struct Shared<'a> {
     pub budget: &'a Arc<Budget>,
     /// The process's.
     pub metrics: &'a Arc<Metrics>,
+    /// Where pipelines tell what stages could not judge.
+    pub dead_letters: &'a Option<Arc<DeadLetters>>,
 }
 
 /// Builds the pipelines of `config`: inlets, steps, exporters.
@@ -87,11 +90,13 @@ pub fn assemble(config: &Config, shared: &Shared<'_>) -> Result<Assembly, Assemb
                 all_metrics: Arc::clone(metrics),
                 failing_votes_until: FAILING_VOTES_UNTIL,
                 bisecting_max: BISECTING_MAX,
+                dead_letters: shared.dead_letters.clone(),
                 open_parts: 0.into(),
             })
         })
         .collect();
     for pipeline in &pipelines {
+        pipeline.warn_of_payload(&stages.snapshot());
         for (step, sampler) in pipeline.samplers() {
             sampler.start(pipeline, step, stages).map_err(AssembleError::Worker)?;
         }

@@ -14,10 +14,14 @@ use bytes::Bytes;
 use crate::batch::{Batch, Level, RowSet};
 use crate::pipeline::judge::Bench;
 use crate::pipeline::seat::Cause;
+use crate::pipeline::stage::Fault;
 use crate::pipeline::trial::{Judged, Rejection, Trial, Unjudged};
 
 /// For the bisections of one batch, new instances included (up to 2 ms after each fault).
 pub(super) const BISECTING_MAX: Duration = Duration::from_millis(100);
+
+/// Failed calls of a bisection during which the stage judged nothing at all, before it or in it: then it is no record's fault.
+const CALLS_IN_VAIN_MAX: u32 = 64;
 
 /// A record that faults alone.
 pub(super) struct Poison {
@@ -26,6 +30,11 @@ pub(super) struct Poison {
     pub stage: String,
     /// Spans, data points or log records.
     pub account: u64,
+    /// Its item row in the request.
+    pub row: u32,
+    pub fault: Fault,
+    /// As the stage was shown it, where that may be written down.
+    pub shown: Option<Bytes>,
 }
 
 /// A request that is bisected.
@@ -37,8 +46,12 @@ struct Search<'a> {
     poison: RowSet,
     started: Instant,
     time_max: Duration,
+    /// Failed calls of a stage that judged nothing yet.
+    in_vain: u32,
     /// How the whole request faulted: the answer where no record is to blame.
     whole: Rejection,
+    /// What faulted last.
+    last: Option<(usize, Fault)>,
 }
 
 impl Bench {
@@ -54,8 +67,18 @@ impl Bench {
         let batch = Batch::index(trial.pipeline.signal, vec![body.clone()]).map_err(Unjudged::Malformed)?;
         let (started, items) = (Instant::now(), batch.items());
         let poison = RowSet::empty(Level::Item, items);
-        let mut search = Search { trial, body, items, poison, started, time_max: *time_left, whole: rejection };
+        let (time_max, whole) = (*time_left, rejection);
+        self.search_for(Some(whole.index));
+        let mut search = Search { trial, body, items, poison, started, time_max, in_vain: 0, whole, last: None };
         let result = self.search(&mut search, &batch);
+        self.search_for(None);
+        // A search that another stage ended is a failure of that one, too.
+        if let (Err(_), Some((index, fault))) = (&result, &search.last)
+            && *index != search.whole.index
+            && let Some(generation) = trial.snapshot.get(*index)
+        {
+            self.note_failed(*index, generation.as_ref(), fault);
+        }
         *time_left = time_left.saturating_sub(started.elapsed());
         result
     }
@@ -66,11 +89,14 @@ impl Bench {
             // The first time, this tells whether it was the instance's own state.
             self.renew_instances(search.trial);
             if let Ok(judged) = self.probe(search, 0..search.items)? {
+                if found.is_empty() {
+                    self.note_recovered(search);
+                }
                 break judged;
             }
-            let (row, Rejection { index, stage, .. }) = self.culprit(search)?;
+            let (row, Rejection { index, stage, fault, shown, .. }) = self.culprit(search)?;
             search.poison.insert(row);
-            found.push(Poison { index, stage, account: batch.account_of(row..row + 1) });
+            found.push(Poison { index, stage, account: batch.account_of(row..row + 1), row, fault, shown });
         };
         // A guest that judges nothing is broken, and no record is to blame.
         if found.iter().all(|poison| self.has_judged(search.trial, poison.index)) {
@@ -81,7 +107,7 @@ impl Bench {
     }
 
     /// A row that faults alone, of a request that faults as a whole.
-    fn culprit(&mut self, search: &Search<'_>) -> Result<(u32, Rejection), Unjudged> {
+    fn culprit(&mut self, search: &mut Search<'_>) -> Result<(u32, Rejection), Unjudged> {
         if search.items == 0 {
             // What it faults on is a resource that has no rows.
             return Err(search.unresolved());
@@ -102,9 +128,17 @@ impl Bench {
         }
     }
 
+    /// A new instance judged the very request that the last one could not.
+    fn note_recovered(&self, search: &Search<'_>) {
+        let Rejection { index, fault, judged_before, .. } = &search.whole;
+        if let Some(generation) = search.trial.snapshot.get(*index) {
+            self.note(*index, |condition| condition.recovered(generation.number(), *judged_before, fault));
+        }
+    }
+
     /// Judges only these item rows, without those found to be poison; or says how they fault.
-    fn probe(&mut self, search: &Search<'_>, rows: Range<u32>) -> Result<Result<Judged, Rejection>, Unjudged> {
-        if search.started.elapsed() >= search.time_max {
+    fn probe(&mut self, search: &mut Search<'_>, rows: Range<u32>) -> Result<Result<Judged, Rejection>, Unjudged> {
+        if search.started.elapsed() >= search.time_max || search.in_vain >= CALLS_IN_VAIN_MAX {
             return Err(search.unresolved());
         }
         let mut without = search.poison.clone();
@@ -112,7 +146,11 @@ impl Bench {
         without.insert_range(rows.end..search.items);
         match self.contained(search.trial, vec![search.body.clone()], Some(&without)) {
             Ok(judged) => Ok(Ok(judged)),
-            Err(Unjudged::Rejected(rejection)) if rejection.cause == Cause::Content => Ok(Err(rejection)),
+            Err(Unjudged::Rejected(rejection)) if rejection.cause == Cause::Content => {
+                search.in_vain += u32::from(!self.has_judged(search.trial, rejection.index));
+                search.last = Some((rejection.index, rejection.fault.clone()));
+                Ok(Err(rejection))
+            }
             Err(unjudged) => Err(unjudged),
         }
     }

@@ -13,12 +13,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ack::{Ack, Outcome};
-use crate::batch::Segment;
+use crate::batch::{Batch, Segment};
+use crate::observe::dead_letter;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::bisect::Poison;
+use crate::pipeline::burial::{Records, Unjudgeable};
+use crate::pipeline::condition::{Condition, HeldBack};
 use crate::pipeline::late::LATE_MAX;
 use crate::pipeline::seat::{Cause, Failed, Seat};
-use crate::pipeline::stage::Generation;
+use crate::pipeline::stage::{Fault, Generation};
 use crate::pipeline::stages::Stages;
 use crate::pipeline::trial::{Judged, Rejection, Trial, Unjudged};
 use crate::pipeline::{Part, Pipeline, retry};
@@ -34,21 +37,28 @@ pub struct Bench {
     stages: Arc<Stages>,
     metrics: Arc<Metrics>,
     seats: Vec<Option<Seat>>,
+    /// The stage of which records are looked for that it cannot judge.
+    searched: Option<usize>,
 }
 
 impl Bench {
     /// No instances yet: they are taken from the generations when first needed.
     pub fn new(stages: Arc<Stages>, metrics: Arc<Metrics>) -> Self {
-        Self { stages, metrics, seats: Vec::new() }
+        Self { stages, metrics, seats: Vec::new(), searched: None }
     }
 
     /// Judges parts by the given stages; what is left of them comes back, the rest is settled. `step` is the
     /// pipeline's step; at the first one items are counted for the first time.
     pub fn judge(&mut self, pipeline: &Pipeline, step: usize, stages: &[usize], mut parts: Vec<Part>) -> Vec<Part> {
+        // Should a defect have ended a search.
+        self.search_for(None);
         let trial = Trial { pipeline, step, stages, snapshot: self.stages.snapshot() };
         let bodies = parts.iter().map(|part| part.body.clone()).collect();
         match self.contained(&trial, bodies, None) {
             Ok(judged) => self.settle(&trial, judged, parts),
+            Err(Unjudged::Rejected(rejection)) if matches!(rejection.cause, Cause::HeldBack(_)) => {
+                hold_back(&trial, parts, &rejection)
+            }
             Err(unjudged) => match parts.pop() {
                 Some(part) if parts.is_empty() => {
                     let mut time_left = pipeline.bisecting_max;
@@ -111,6 +121,7 @@ impl Bench {
                     Ok((judged, poison)) => {
                         let account = judged.accounts.iter().sum();
                         self.count(trial, &judged, std::slice::from_ref(&part));
+                        bury_poison(trial, &part, &poison);
                         part.ack = reject(trial.pipeline, part.ack, account, &poison);
                         go_on(trial.pipeline, judged.segments, vec![part])
                     }
@@ -121,6 +132,7 @@ impl Bench {
                 if rejection.cause == Cause::Late && self.is_late_always(trial, &part, &rejection) =>
             {
                 enter(trial, &mut part, rejection.account);
+                bury(trial, &part, &rejection, dead_letter::Outcome::Rejected);
                 let message = format!("stage {:?} could not judge them in time, {LATE_MAX} times", rejection.stage);
                 let rejected = Outcome::Partial { rejected: rejection.account, message };
                 trial.pipeline.refuse(vec![part], trial.step, &rejection.stage, "poison", &rejected);
@@ -142,6 +154,37 @@ impl Bench {
         let seat = self.seats.get(index).and_then(Option::as_ref);
         let (Some(seat), Some(generation)) = (seat, trial.snapshot.get(index)) else { return false };
         seat.is_of(generation) && seat.has_judged(trial.pipeline.signal)
+    }
+
+    /// Whether a stage may be called now. One of which records are looked for may: its failed call was let through.
+    pub(super) fn admit(&self, index: usize, generation: &dyn Generation) -> Result<(), HeldBack> {
+        match self.stages.condition(index) {
+            Some(condition) if self.searched != Some(index) => condition.admit(generation.number()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Tells the stage's condition something.
+    pub(super) fn note(&self, index: usize, event: impl FnOnce(&Condition)) {
+        if let Some(condition) = self.stages.condition(index) {
+            event(condition);
+        }
+    }
+
+    /// Tells the stage's condition of a failure. What fails while a record is looked for belongs to the failure that began it.
+    pub(super) fn note_failed(&self, index: usize, generation: &dyn Generation, fault: &Fault) {
+        if !self.is_searching() {
+            self.note(index, |condition| condition.failed(generation.number(), fault));
+        }
+    }
+
+    /// From now on records are looked for that this stage cannot judge; None: no longer.
+    pub(super) fn search_for(&mut self, stage: Option<usize>) {
+        self.searched = stage;
+    }
+
+    pub(super) fn is_searching(&self) -> bool {
+        self.searched.is_some()
     }
 
     /// Has the next calls made on instances that judged nothing before.
@@ -175,7 +218,7 @@ impl Bench {
     pub(super) fn log(&self, index: usize, generation: &dyn Generation, failed: &Failed) {
         // What is malformed is the sender's doing, and it is told.
         if failed.cause != Cause::Malformed
-            && let Some(left_out) = self.stages.fault_line(index)
+            && let Some(left_out) = self.stages.condition(index).and_then(|condition| condition.fault_line())
         {
             let (stage, number, fault) = (generation.stage(), generation.number(), &failed.fault);
             tracing::warn!(stage, generation = number, %fault, left_out, "a guest call failed");
@@ -199,6 +242,11 @@ impl Bench {
         for tally in &judged.tallies {
             if let Some(generation) = trial.snapshot.get(tally.index) {
                 self.seat(tally.index, generation).count(pipeline, tally);
+                for (fault, records) in &tally.faulted {
+                    let (generation, fault, records) = (generation.as_ref(), *fault, records.clone());
+                    let outcome = dead_letter::Outcome::Passed;
+                    pipeline.bury(|| Some(Unjudgeable { generation, fault, outcome, records, shown: None }));
+                }
             }
             pipeline.left(tally.dropped.iter().map(|(_, account)| account).sum());
         }
@@ -244,6 +292,9 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
     let (reason, outcome) = match unjudged {
         Unjudged::Malformed(malformed) => ("malformed", Outcome::Refused { message: malformed.to_string() }),
         Unjudged::Unreadable { message, .. } => ("malformed", Outcome::Refused { message: message.clone() }),
+        Unjudged::Rejected(Rejection { stage, cause: Cause::HeldBack(left), .. }) => {
+            ("fault", retry(*left, format!("stage \"{stage}\" failed too often and is not called for now")))
+        }
         Unjudged::Rejected(Rejection { stage, .. }) => {
             ("fault", retry(RETRY_AFTER_FAULT, format!("stage \"{stage}\" could not judge the request")))
         }
@@ -252,7 +303,23 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
     if let Some(account) = unjudged.account() {
         enter(trial, &mut part, account);
     }
+    match unjudged {
+        // What it was not shown says nothing of it.
+        Unjudged::Rejected(Rejection { cause: Cause::HeldBack(_), .. }) => {}
+        Unjudged::Rejected(rejection) => bury(trial, &part, rejection, dead_letter::Outcome::Retry),
+        Unjudged::Malformed(_) | Unjudged::Unreadable { .. } | Unjudged::Defect => {}
+    }
     trial.pipeline.refuse(vec![part], trial.step, unjudged.stage(), reason, &outcome);
+    Vec::new()
+}
+
+/// Settles requests that a stage is not called for: none of them would fare better alone.
+fn hold_back(trial: &Trial<'_>, parts: Vec<Part>, rejection: &Rejection) -> Vec<Part> {
+    for part in parts {
+        let batch = Batch::index(trial.pipeline.signal, vec![part.body.clone()]);
+        let account = batch.map_or(part.account, |batch| batch.account());
+        give_up(trial, part, &Unjudged::Rejected(Rejection { account, ..rejection.clone() }));
+    }
     Vec::new()
 }
 
@@ -262,5 +329,38 @@ fn enter(trial: &Trial<'_>, part: &mut Part, account: u64) {
         part.account = account;
         part.count(account);
         trial.pipeline.entered(account);
+    }
+}
+
+/// Tells the dead letter of a whole request.
+fn bury(trial: &Trial<'_>, part: &Part, rejection: &Rejection, outcome: dead_letter::Outcome) {
+    trial.pipeline.bury(|| {
+        let generation = trial.snapshot.get(rejection.index)?.as_ref();
+        let records = Records::of_request(trial.pipeline.signal, &part.body);
+        let (fault, shown) = (rejection.fault.kind, rejection.shown.clone());
+        Some(Unjudgeable { generation, fault, outcome, records, shown })
+    });
+}
+
+/// Tells the dead letter of records of a request that stages faulted on: one entry for each stage.
+fn bury_poison(trial: &Trial<'_>, part: &Part, poison: &[Poison]) {
+    let mut stages: Vec<usize> = poison.iter().map(|poison| poison.index).collect();
+    stages.sort_unstable();
+    stages.dedup();
+    for index in stages {
+        trial.pipeline.bury(|| {
+            let generation = trial.snapshot.get(index)?.as_ref();
+            let batch = Batch::index(trial.pipeline.signal, vec![part.body.clone()]).ok()?;
+            let (mut records, mut shown) = (Records::default(), Vec::new());
+            let of_stage: Vec<_> = poison.iter().filter(|poison| poison.index == index).collect();
+            for poison in &of_stage {
+                records.add(Records::of(&batch, poison.row..poison.row + 1));
+                shown.extend(poison.shown.iter().flatten());
+            }
+            // Requests that follow each other are one request; an incomplete one would mislead.
+            let is_shown = of_stage.iter().all(|poison| poison.shown.is_some());
+            let (fault, outcome) = (of_stage.first()?.fault.kind, dead_letter::Outcome::Rejected);
+            Some(Unjudgeable { generation, fault, outcome, records, shown: is_shown.then(|| shown.into()) })
+        });
     }
 }

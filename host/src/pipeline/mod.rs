@@ -15,6 +15,7 @@ use bytes::Bytes;
 use crate::ack::{Ack, Outcome};
 use crate::export::Exporter;
 use crate::memory::Charge;
+use crate::observe::dead_letter::DeadLetters;
 use crate::observe::metrics::{Metrics, PipelineMetrics, ReceiverMetrics};
 use crate::pipeline::merge::Merger;
 use crate::pipeline::sampling::Sampler;
@@ -24,7 +25,10 @@ use crate::signal::Signal;
 
 pub mod assemble;
 mod bisect;
+mod burial;
+pub mod condition;
 pub mod hand_over;
+pub mod health;
 pub mod inlet;
 pub mod intake;
 pub mod judge;
@@ -35,6 +39,7 @@ mod seat;
 mod split;
 pub mod stage;
 pub mod stages;
+mod tenure;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -58,6 +63,8 @@ pub struct Pipeline {
     failing_votes_until: Duration,
     /// For the bisections of one batch.
     bisecting_max: Duration,
+    /// Where it is told what stages could not judge.
+    dead_letters: Option<Arc<DeadLetters>>,
     /// Parts inside: they came in, and were neither handed over nor answered.
     open_parts: AtomicUsize,
 }

@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::batch::Batch;
 use crate::observe::metrics::{Counter, GaugeShare, Metrics, StageMetrics};
 use crate::pipeline::Pipeline;
+use crate::pipeline::condition::HeldBack;
 use crate::pipeline::stage::{Effects, Fault, FaultKind, Generation, Instance};
+use crate::pipeline::tenure::Tenure;
 use crate::pipeline::trial::Tally;
 use crate::signal::Signal;
 
@@ -16,6 +18,7 @@ pub(super) struct Seat {
     generation: Arc<dyn Generation>,
     /// None after a fault, until the next call.
     instance: Option<Box<dyn Instance>>,
+    tenure: Tenure,
     /// Of guest memory.
     memory: GaugeShare,
     metrics: StageMetrics,
@@ -34,6 +37,8 @@ pub(super) struct Seat {
 pub(super) struct Failed {
     pub fault: Fault,
     pub cause: Cause,
+    /// Calls that its instance had judged before.
+    pub judged_before: u64,
 }
 
 /// What a failure says of what the stage was shown.
@@ -47,6 +52,8 @@ pub(super) enum Cause {
     Late,
     /// Nothing: the stage cannot judge anything now.
     Unavailable,
+    /// Nothing: the stage was not called, and is not for so long, since it failed too often.
+    HeldBack(Duration),
 }
 
 /// Counters by pipeline name: a worker meets few pipelines.
@@ -56,10 +63,12 @@ struct ByPipeline(Vec<(String, Vec<Counter>)>);
 impl Seat {
     /// Empty: an instance is taken from the generation when first needed.
     pub(super) fn new(generation: Arc<dyn Generation>, metrics: &Metrics) -> Self {
+        let tenure = Tenure::new(metrics.instances(generation.stage()));
         let metrics = metrics.stage(generation.stage());
         Self {
             generation,
             instance: None,
+            tenure,
             memory: GaugeShare::of(&metrics.memory_bytes),
             metrics,
             judged: [false; _],
@@ -76,42 +85,55 @@ impl Seat {
 
     /// One guest call. After a fault the instance is gone, and the next call takes another one.
     pub(super) fn call(&mut self, batch: Batch, rows: Range<u32>) -> (Batch, Result<Effects, Failed>) {
-        let mut instance = match self.instance.take().map_or_else(|| self.generation.instance(), Ok) {
+        let mut instance = match self.take_instance() {
             Ok(instance) => instance,
             Err(fault) => {
-                self.metrics.fault(fault.kind.as_str());
-                return (batch, Err(Failed { fault, cause: Cause::Unavailable }));
+                self.faulted(&fault);
+                return (batch, Err(Failed { fault, cause: Cause::Unavailable, judged_before: 0 }));
             }
         };
+        let judged_before = self.tenure.calls();
         let started = Instant::now();
         let (batch, result) = instance.call(batch, rows);
         let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.metrics.calls.inc();
         self.metrics.call_nanoseconds.inc_by(elapsed);
+        // What is malformed is the sender's doing, not the instance's.
+        let is_whole = result.as_ref().map_or_else(|fault| fault.kind == FaultKind::Malformed, |_effects| true);
         match &result {
-            Ok(_) if instance.wants_recycling() => self.memory.set(0),
-            Ok(_) => {
-                self.memory.set(instance.memory_bytes());
-                self.instance = Some(instance);
-            }
-            Err(fault) => {
-                self.metrics.fault(fault.kind.as_str());
-                // The sender's doing, not the instance's.
-                if fault.kind == FaultKind::Malformed && !instance.wants_recycling() {
-                    self.instance = Some(instance);
-                } else {
-                    self.memory.set(0);
-                }
-            }
+            Ok(_) => self.tenure.judged(),
+            Err(fault) if is_whole => self.metrics.fault(fault.kind.as_str()),
+            Err(fault) => self.faulted(fault),
         }
-        (batch, result.map_err(Failed::in_call))
+        if is_whole && !instance.wants_recycling() {
+            self.memory.set(instance.memory_bytes());
+            self.instance = Some(instance);
+        } else {
+            self.memory.set(0);
+        }
+        (batch, result.map_err(|fault| Failed::in_call(fault, judged_before)))
+    }
+
+    fn take_instance(&mut self) -> Result<Box<dyn Instance>, Fault> {
+        if let Some(instance) = self.instance.take() {
+            return Ok(instance);
+        }
+        let instance = self.generation.instance()?;
+        self.tenure.begins();
+        Ok(instance)
+    }
+
+    fn faulted(&mut self, fault: &Fault) {
+        self.metrics.fault(fault.kind.as_str());
+        self.tenure.faulted();
     }
 
     /// What the last calls returned was not to be had: a fault of theirs, though they ended well.
     pub(super) fn discredit(&mut self, fault: Fault) -> Failed {
-        self.metrics.fault(fault.kind.as_str());
+        self.faulted(&fault);
         self.renew();
-        Failed::in_call(fault)
+        // Some of what it judged is this.
+        Failed::in_call(fault, self.tenure.calls().saturating_sub(1))
     }
 
     /// The next call takes another instance.
@@ -153,8 +175,19 @@ impl Seat {
 }
 
 impl Failed {
+    /// The stage was not called.
+    pub(super) fn held_back(held_back: HeldBack) -> Failed {
+        let HeldBack { left, fault } = held_back;
+        Failed { fault, cause: Cause::HeldBack(left), judged_before: 0 }
+    }
+
+    /// Whether a new instance may judge what this one could not.
+    pub(super) fn may_be_of_instance(&self) -> bool {
+        self.judged_before > 0 && self.fault.kind.may_be_of_instance()
+    }
+
     /// A fault in a call, or of what it returned.
-    fn in_call(fault: Fault) -> Failed {
+    fn in_call(fault: Fault, judged_before: u64) -> Failed {
         let cause = match fault.kind {
             FaultKind::Malformed => Cause::Malformed,
             FaultKind::Deadline => Cause::Late,
@@ -165,7 +198,7 @@ impl Failed {
             | FaultKind::BadOutput
             | FaultKind::ReturnedError => Cause::Content,
         };
-        Failed { fault, cause }
+        Failed { fault, cause, judged_before }
     }
 }
 

@@ -19,6 +19,10 @@ pub trait Generation: Send + Sync + fmt::Debug {
     fn digest(&self) -> &str;
     /// What happens to a batch when an instance faults.
     fn on_fault(&self) -> OnFault;
+    /// Whether it can change what is there. What is shown to stages behind the last one that can is as it leaves.
+    fn edits(&self) -> bool {
+        true
+    }
     /// Names that drops are accounted to, opened while configuring, in order.
     fn rules(&self) -> &[String];
     /// An instance for one worker thread: one that was prepared before the commit, else a new one.

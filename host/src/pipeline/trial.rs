@@ -12,7 +12,9 @@ use bytes::Bytes;
 
 use crate::batch::{Batch, Drops, EditError, Edits, Malformed, RowSet, Segment};
 use crate::config::model::OnFault;
+use crate::observe::dead_letter::PAYLOAD_BYTES_MAX;
 use crate::pipeline::Pipeline;
+use crate::pipeline::burial::Records;
 use crate::pipeline::judge::Bench;
 use crate::pipeline::seat::{Cause, Failed, Seat};
 use crate::pipeline::stage::{Effects, Fault, FaultKind, Generation};
@@ -63,6 +65,8 @@ pub(super) struct Tally {
     pub unjudgeable: u64,
     /// Items that went on although it faulted.
     pub passed: u64,
+    /// Those among them that it was shown, with its faults, where somebody wants to know.
+    pub faulted: Vec<(FaultKind, Records)>,
 }
 
 /// Why requests were not judged. `account` is how many items they have, where that is known.
@@ -87,6 +91,12 @@ pub(super) struct Rejection {
     pub stage: String,
     pub account: u64,
     pub cause: Cause,
+    /// How it faulted; of a stage that was not called, how it did last.
+    pub fault: Fault,
+    /// Calls that its instance had judged before.
+    pub judged_before: u64,
+    /// As the stage was shown them, where that may be written down.
+    pub shown: Option<Bytes>,
 }
 
 impl Bench {
@@ -118,15 +128,21 @@ impl Bench {
         while let Some(&index) = stages.next() {
             // Nothing goes round a stage, and if it is not there, nothing goes on.
             let Some(generation) = trial.snapshot.get(index) else { return Err(Unjudged::Defect) };
-            let unjudged = |failed: Failed| failed.into_unjudged(index, generation, account);
-            let (left, tally) = self.show(index, generation, batch).map_err(unjudged)?;
+            let unjudged = |failed: Failed, shown| failed.into_unjudged(index, generation, account, shown);
+            let (left, result) = self.show(trial, index, generation, batch);
             batch = left;
-            tallies.push(tally);
+            match result {
+                Ok(tally) => tallies.push(tally),
+                Err(failed) => {
+                    let may_write = trial.pipeline.may_write(&trial.snapshot, index);
+                    return Err(unjudged(failed, if may_write { whole(batch) } else { None }));
+                }
+            }
             // What cannot be written is rejected, whatever `on_fault` says: there is nothing left that could be passed.
             if stages.peek().is_some() {
-                batch.settle().map_err(|error| unjudged(self.discredit(index, generation, error)))?;
+                batch.settle().map_err(|error| unjudged(self.discredit(index, generation, error), None))?;
             } else {
-                let unwritten = |error| unjudged(self.discredit(index, generation, error));
+                let unwritten = |error| unjudged(self.discredit(index, generation, error), None);
                 let segments = batch.into_segments().map_err(unwritten)?;
                 return Ok(Judged { accounts, segments, tallies });
             }
@@ -135,44 +151,57 @@ impl Bench {
         Err(Unjudged::Defect)
     }
 
-    /// One stage sees the batch in slices; what it wants takes effect when it has seen all of them.
+    /// One stage sees the batch in slices; what it wants takes effect when it has seen all of them. After a failure the batch is as it was.
     fn show(
         &mut self,
+        trial: &Trial<'_>,
         index: usize,
         generation: &Arc<dyn Generation>,
         mut batch: Batch,
-    ) -> Result<(Batch, Tally), Failed> {
-        let mut passed = 0;
+    ) -> (Batch, Result<Tally, Failed>) {
+        if let Err(held_back) = self.admit(index, generation.as_ref()) {
+            let passed = Tally { index, passed: batch.account(), ..Tally::default() };
+            let failed = Failed::held_back(held_back);
+            return (batch, if failed.may_be_passed(generation.as_ref()) { Ok(passed) } else { Err(failed) });
+        }
+        let is_told = trial.pipeline.dead_letters.is_some();
+        let mut passed = Tally { index, ..Tally::default() };
         let mut effects = Vec::new();
         for slice in batch.slices(SLICE_ROWS_MAX, SLICE_BYTES_MAX) {
             let (same, result) = self.call(index, generation, batch, slice.clone());
             batch = same;
             match result {
                 Ok(wanted) => effects.push((slice, wanted)),
-                Err(failed) if failed.may_be_passed(generation.as_ref()) => passed += batch.account_of(slice),
-                Err(failed) => return Err(failed),
+                Err(failed) if failed.may_be_passed(generation.as_ref()) => {
+                    passed.pass(&batch, slice, failed.fault.kind, is_told);
+                }
+                Err(failed) => return (batch, Err(failed)),
             }
         }
         let has_judged = !effects.is_empty();
-        match apply(&mut batch, effects) {
+        let result = match apply(&mut batch, effects) {
             Ok(tally) => {
                 if has_judged {
                     self.seat(index, generation).note_judged(batch.signal());
                 }
-                Ok((batch, Tally { index, passed, ..tally }))
+                Ok(Tally { index, passed: passed.passed, faulted: passed.faulted, ..tally })
             }
             Err(error) => {
                 let failed = self.discredit(index, generation, error);
-                if !failed.may_be_passed(generation.as_ref()) {
-                    return Err(failed);
+                if failed.may_be_passed(generation.as_ref()) {
+                    // The batch is as it was before this stage.
+                    let (mut passed, all) = (Tally { index, ..Tally::default() }, 0..batch.items());
+                    passed.pass(&batch, all, failed.fault.kind, is_told);
+                    Ok(passed)
+                } else {
+                    Err(failed)
                 }
-                // The batch is as it was before this stage.
-                let passed = batch.account();
-                Ok((batch, Tally { index, passed, ..Tally::default() }))
             }
-        }
+        };
+        (batch, result)
     }
 
+    /// One call; after a fault that may lie in the instance, another one on a new instance.
     fn call(
         &mut self,
         index: usize,
@@ -180,9 +209,30 @@ impl Bench {
         batch: Batch,
         rows: Range<u32>,
     ) -> (Batch, Result<Effects, Failed>) {
+        let (batch, result) = self.seat(index, generation).call(batch, rows.clone());
+        let failed = match result {
+            Ok(effects) => {
+                self.note(index, |condition| condition.judged(generation.number()));
+                return (batch, Ok(effects));
+            }
+            Err(failed) => failed,
+        };
+        self.log(index, generation.as_ref(), &failed);
+        // Who looks for a record looks for one that faults on any instance.
+        if !failed.may_be_of_instance() || self.is_searching() {
+            self.note_failed(index, generation.as_ref(), &failed.fault);
+            return (batch, Err(failed));
+        }
         let (batch, result) = self.seat(index, generation).call(batch, rows);
-        if let Err(failed) = &result {
-            self.log(index, generation.as_ref(), failed);
+        match &result {
+            Ok(_) => {
+                let (number, calls) = (generation.number(), failed.judged_before);
+                self.note(index, |condition| condition.recovered(number, calls, &failed.fault));
+            }
+            Err(again) => {
+                self.log(index, generation.as_ref(), again);
+                self.note_failed(index, generation.as_ref(), &again.fault);
+            }
         }
         (batch, result)
     }
@@ -196,7 +246,18 @@ impl Bench {
         let seat: &mut Seat = self.seat(index, generation);
         let failed = seat.discredit(Fault { kind, message: error.to_string() });
         self.log(index, generation.as_ref(), &failed);
+        self.note_failed(index, generation.as_ref(), &failed.fault);
         failed
+    }
+}
+
+impl Tally {
+    /// Items go on although the stage faulted on them.
+    fn pass(&mut self, batch: &Batch, items: Range<u32>, fault: FaultKind, is_told: bool) {
+        self.passed += batch.account_of(items.clone());
+        if is_told {
+            self.faulted.push((fault, Records::of(batch, items)));
+        }
     }
 }
 
@@ -206,11 +267,20 @@ impl Failed {
         self.cause != Cause::Malformed && generation.on_fault() == OnFault::Pass
     }
 
-    fn into_unjudged(self, index: usize, generation: &Arc<dyn Generation>, account: u64) -> Unjudged {
+    fn into_unjudged(
+        self,
+        index: usize,
+        generation: &Arc<dyn Generation>,
+        account: u64,
+        shown: Option<Bytes>,
+    ) -> Unjudged {
         let stage = generation.stage().to_owned();
         match self.cause {
             Cause::Malformed => Unjudged::Unreadable { stage, account, message: self.fault.message },
-            cause => Unjudged::Rejected(Rejection { index, stage, account, cause }),
+            cause => {
+                let Failed { fault, judged_before, .. } = self;
+                Unjudged::Rejected(Rejection { index, stage, account, cause, fault, judged_before, shown })
+            }
         }
     }
 }
@@ -255,4 +325,15 @@ fn leave_out(batch: &mut Batch, rows: &RowSet) -> Result<(), EditError> {
     let mut drops = Drops::new(batch);
     drops.add(batch, &batch.slice(0..batch.items()), rows);
     batch.apply(drops, Edits::default())
+}
+
+/// What a stage was shown, if it is short enough to be written down.
+fn whole(batch: Batch) -> Option<Bytes> {
+    let mut segments = batch.into_segments().ok()?.into_iter().map(|segment| segment.bytes);
+    let first = segments.next()?;
+    let rest: Vec<_> = segments.collect();
+    let bytes = rest.iter().map(Bytes::len).fold(first.len(), usize::saturating_add);
+    let fits = bytes <= PAYLOAD_BYTES_MAX;
+    let all = || std::iter::once(&first).chain(&rest).flat_map(|segment| segment.iter().copied()).collect();
+    fits.then(|| if rest.is_empty() { first.clone() } else { all() })
 }

@@ -193,6 +193,10 @@ impl<W: World> Generation for WasmGeneration<W> {
         self.0.on_fault
     }
 
+    fn edits(&self) -> bool {
+        self.0.linked.info.edits()
+    }
+
     fn rules(&self) -> &[String] {
         &self.0.opened.rules
     }

@@ -91,7 +91,11 @@ impl<'a> Definition<'a> {
                 Group::Extensions => format!("{named} is not listed in \"service.extensions\""),
                 _ => format!("{named} is not used by any pipeline"),
             };
-            let help = if supported { "remove it, or use it" } else { "remove it" };
+            let help = match (supported, group) {
+                (true, Group::Extensions) => "remove it, or list it there",
+                (true, _) => "remove it, or use it",
+                (false, _) => "remove it",
+            };
             let problem = Problem::new(Code::Unused, self.place, message, help);
             return Some(if supported { problem } else { problem.detail("it is not supported yet either") });
         }
@@ -136,7 +140,7 @@ fn alternative(group: Group, kind: &str) -> String {
             "use \"otlphttp\": Prometheus, Mimir and VictoriaMetrics take OTLP"
         }
         (Group::Receivers, "jaeger" | "zipkin") => "send OTLP from the application to an \"otlp\" receiver",
-        (Group::Extensions, "health_check" | "healthcheckv2") => "remove it: the admin API answers health checks",
+        (Group::Extensions, "healthcheckv2") => "use \"health_check\": it answers /livez and /readyz, too",
         _ => return format!("remove it; {}", supported_types(group)),
     };
     direct.to_owned()

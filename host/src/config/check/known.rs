@@ -54,7 +54,8 @@ impl Group {
                 "wasm",
             ],
             Group::Exporters => &["debug", "logging", "otlp", "otlp_grpc", "otlp_http", "otlphttp"],
-            Group::Connectors | Group::Extensions => &[],
+            Group::Extensions => &["health_check"],
+            Group::Connectors => &[],
         }
     }
 
@@ -264,7 +265,6 @@ const EXTENSIONS: &[&str] = &[
     "file_storage",
     "googleclientauth",
     "headers_setter",
-    "health_check",
     "healthcheckv2",
     "host_observer",
     "http_forwarder",

@@ -5,6 +5,7 @@ mod client;
 mod context;
 mod definitions;
 mod exporters;
+mod extensions;
 mod keys;
 pub(super) mod known;
 mod names;
@@ -30,7 +31,7 @@ use self::section::Section;
 use super::Environment;
 use super::code::Code;
 use super::files::FileDigest;
-use super::model::{Config, Exporter, Lines, MemoryLimit, Pipeline, Receiver, Stage, Step};
+use super::model::{Config, Exporter, HealthCheck, Lines, MemoryLimit, Pipeline, Receiver, Stage, Step};
 use super::report::Problem;
 use super::source::{Place, Sources};
 use super::tree::Node;
@@ -60,9 +61,10 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
     let mut service = top.child("service");
     let drafts = if has_service { pipelines::drafts(&service.child("pipelines")) } else { Vec::new() };
     let extensions_defined = groups.iter().find(|group| group.group == Group::Extensions).map(Definitions::ids);
-    let extensions = service::extensions(&mut service, &extensions_defined.unwrap_or_default());
+    let listed = service::extensions(&mut service, &extensions_defined.unwrap_or_default());
     let telemetry = service::telemetry(service.child("telemetry"));
     let admin = service::admin(top.child("admin"));
+    let dead_letter = extensions::dead_letter(top.child_if_present("dead_letter"));
     service.finish();
     top.finish();
 
@@ -70,7 +72,7 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
         pipelines::resolve(context, &drafts, &mut groups);
         for definitions in &mut groups {
             if definitions.group == Group::Extensions {
-                for name in &extensions {
+                for name in &listed {
                     definitions.use_by(name, "\"service.extensions\"");
                 }
             }
@@ -81,6 +83,9 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
     lines.put("\"service.telemetry.logs.level\"".into(), telemetry.logs_place);
     lines.put("\"service.telemetry.metrics\"".into(), telemetry.metrics_place);
     lines.put("\"admin.address\"".into(), admin.place);
+    if let Some(dead_letter) = &dead_letter {
+        lines.put("\"dead_letter\"".into(), dead_letter.place);
+    }
     let mut listeners: Vec<Listener> = telemetry.metrics.iter().cloned().chain([admin.clone()]).collect();
 
     let mut parts = Parts::default();
@@ -114,6 +119,8 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
         metrics_address: telemetry.metrics.map(|listener| listener.address),
         log_level: telemetry.log_level,
         admin_address: admin.address,
+        health_checks: parts.health_checks,
+        dead_letter,
         lines,
     }
 }
@@ -130,6 +137,7 @@ struct Parts<'a> {
     receivers: Vec<Receiver>,
     stages: Vec<Stage>,
     exporters: Vec<Exporter>,
+    health_checks: Vec<HealthCheck>,
     /// What a processor's name means in a pipeline; None for `memory_limiter`.
     steps: HashMap<&'a str, Option<Step>>,
     limits: Vec<(&'a str, Place, MemoryLimit)>,
@@ -160,7 +168,14 @@ impl<'a> Parts<'a> {
                     let exporter = exporters::read(id, definition.kind, section);
                     self.exporters.extend(used.then_some(exporter));
                 }
-                Group::Connectors | Group::Extensions => {}
+                Group::Extensions => {
+                    let (health_check, listener) = extensions::health_check(id, section);
+                    if used {
+                        self.health_checks.push(health_check);
+                        listeners.push(listener);
+                    }
+                }
+                Group::Connectors => {}
             }
         }
     }

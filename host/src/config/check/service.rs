@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::address::{Listener, warn_if_open};
+use super::context::nearest;
 use super::known::Group;
 use super::section::Section;
 use crate::config::code::Code;
 use crate::config::source::Place;
-use crate::config::tree::Node;
+use crate::config::tree::{Node, shortened};
 
 /// As the Collector's.
 const METRICS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8888);
@@ -126,14 +127,20 @@ fn read_readers<'a>(section: &Section<'a>, readers: &'a [Node]) -> Option<Listen
     listener
 }
 
-/// `service.extensions`: none exist here, so every name is an error, told where its extension is defined.
+/// `service.extensions`: names of those that run.
 pub(super) fn extensions(section: &mut Section<'_>, defined: &[&str]) -> Vec<String> {
     let names = section.texts("extensions").unwrap_or_default();
     for (name, node) in &names {
         if !defined.contains(name) {
-            let group = Group::Extensions;
-            let message = format!("extension \"{name}\" is not defined");
-            let help = format!("remove it: no {} are supported yet", group.key());
+            let (group, kind) = (Group::Extensions, name.split('/').next().unwrap_or_default());
+            let message = format!("extension \"{}\" is not defined", shortened(name));
+            let help = if let Some(near) = nearest(name, defined.iter().copied()) {
+                format!("did you mean \"{near}\"?")
+            } else if group.supported().contains(&kind) {
+                format!("define it: add \"{name}:\" to \"{}\"", group.key())
+            } else {
+                format!("remove it; supported {}: {}", group.key(), group.supported().join(", "))
+            };
             section.context.tell(Code::Undefined, node.place, message, help);
         }
     }

@@ -249,6 +249,9 @@ impl Keeper {
             let now = self.now();
             let Some(mut due) = self.shard.due(now) else { return };
             let verdicts = self.judge(&mut due, pressure);
+            for (generation, fault) in self.panel.failed.drain(..) {
+                pipeline.bury_traces(generation.as_ref(), fault, &due.traces);
+            }
             let offered = count_of(&due.traces, Trigger::Early);
             let Settled { released, decisions } = self.shard.settle(now, due, verdicts);
             let settled = decisions.iter().filter(|decision| decision.trigger == Trigger::Early).count();

@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use crate::batch::Batch;
 use crate::observe::metrics::{GaugeShare, Metrics, StageMetrics};
-use crate::pipeline::stage::{Fault, Generation, Policy, PolicyVote};
+use crate::pipeline::condition::Condition;
+use crate::pipeline::stage::{Fault, FaultKind, Generation, Policy, PolicyVote};
 use crate::pipeline::stages::{Snapshot, Stages};
+use crate::pipeline::tenure::Tenure;
 use crate::signal::Signal;
 use crate::tail::shard::{Due, Shard};
 use crate::tail::traces::{Traces, Trigger};
@@ -23,6 +25,8 @@ pub(super) struct Panel {
     fallback: Fallback,
     /// Traces that the fallback judged for a policy.
     pub(super) fallback_traces: u64,
+    /// What failed at the last judgement, and how.
+    pub(super) failed: Vec<(Arc<dyn Generation>, FaultKind)>,
 }
 
 /// Errors are kept, the rest at a fixed consistent rate: volume stays bounded, and nothing is biased without being told.
@@ -35,6 +39,8 @@ struct Fallback {
 struct Unit {
     stage: usize,
     seat: Option<Seat>,
+    /// It may be called for what is judged now.
+    is_admitted: bool,
 }
 
 /// A policy's place on this thread.
@@ -42,6 +48,7 @@ struct Seat {
     generation: Arc<dyn Generation>,
     /// None after a fault, until the next call.
     policy: Option<Box<dyn Policy>>,
+    tenure: Tenure,
     /// Of each rule.
     deciders: Vec<Arc<Decider>>,
     metrics: StageMetrics,
@@ -52,17 +59,20 @@ struct Seat {
 impl Panel {
     /// Of these stages, in order; a trace without error is kept by the fallback where its randomness is at least `threshold`.
     pub(super) fn new(stages: &Arc<Stages>, metrics: &Arc<Metrics>, units: &[usize], threshold: u64) -> Panel {
-        let units = units.iter().map(|&stage| Unit { stage, seat: None }).collect();
+        let units = units.iter().map(|&stage| Unit { stage, seat: None, is_admitted: false }).collect();
         let fallback = Fallback::new(threshold);
-        Panel { stages: Arc::clone(stages), metrics: Arc::clone(metrics), units, fallback, fallback_traces: 0 }
+        let (stages, metrics) = (Arc::clone(stages), Arc::clone(metrics));
+        Panel { stages, metrics, units, fallback, fallback_traces: 0, failed: Vec::new() }
     }
 
     /// The verdicts of what serves now on traces that are due. All of them are by one snapshot of the stages.
     pub(super) fn judge(&mut self, shard: &Shard, due: &mut Due) -> Vec<Verdict> {
+        self.failed.clear();
         let snapshot = self.stages.snapshot();
         let mut reads_spans = false;
         for unit in &mut self.units {
-            reads_spans |= unit.sit(&snapshot, &self.metrics).is_some_and(Seat::reads_spans);
+            unit.sit(&snapshot, &self.metrics, &self.stages);
+            reads_spans |= unit.is_admitted && unit.seat.as_mut().is_some_and(Seat::reads_spans);
         }
         let spans = if reads_spans { Some(shard.spans_of(due)) } else { None };
         let spans = spans.into_iter().collect();
@@ -72,13 +82,7 @@ impl Panel {
         let mut batch = Batch::index(Signal::Traces, spans).ok();
         let mut votes: Vec<Vec<Verdict>> = Vec::with_capacity(self.units.len());
         for unit in &mut self.units {
-            let stage = unit.stage;
-            let judged = unit.seat.as_mut().map_or_else(|| Err(not_there()), |seat| seat.judge(&traces, &mut batch));
-            votes.push(judged.unwrap_or_else(|fault| {
-                if let Some(left_out) = self.stages.fault_line(stage) {
-                    let name = snapshot.get(stage).map_or("", |generation| generation.stage());
-                    tracing::warn!(stage = name, %fault, left_out, "a policy failed: errors are kept, and the rest at a fixed rate");
-                }
+            votes.push(unit.judge(&self.stages, &traces, &mut batch, &mut self.failed).unwrap_or_else(|| {
                 self.fallback_traces += decided(&traces);
                 self.fallback.judge(&traces)
             }));
@@ -146,13 +150,39 @@ pub(super) fn randomness(traces: &Traces, trace: usize) -> u64 {
 }
 
 impl Unit {
-    /// Its seat, taken by the serving generation.
-    fn sit(&mut self, snapshot: &Snapshot, metrics: &Metrics) -> Option<&mut Seat> {
-        let generation = snapshot.get(self.stage)?;
+    /// Has its seat taken by the serving generation, and asks whether that may be called.
+    fn sit(&mut self, snapshot: &Snapshot, metrics: &Metrics, stages: &Stages) {
+        self.is_admitted = false;
+        let Some(generation) = snapshot.get(self.stage) else { return };
         if self.seat.as_ref().is_some_and(|seat| !Arc::ptr_eq(&seat.generation, generation)) {
             self.seat = None;
         }
-        Some(self.seat.get_or_insert_with(|| Seat::new(generation, metrics)))
+        self.seat.get_or_insert_with(|| Seat::new(generation, metrics));
+        let may = |condition: &Arc<Condition>| condition.admit(generation.number()).is_ok();
+        self.is_admitted = stages.condition(self.stage).is_none_or(may);
+    }
+
+    /// Its verdicts; None where the fallback stands in, since it failed, or failed too often to be called.
+    fn judge(
+        &mut self,
+        stages: &Stages,
+        traces: &Arc<Traces>,
+        batch: &mut Option<Batch>,
+        failed: &mut Vec<(Arc<dyn Generation>, FaultKind)>,
+    ) -> Option<Vec<Verdict>> {
+        let (seat, condition) = (self.seat.as_mut()?, stages.condition(self.stage)?);
+        if !self.is_admitted {
+            return None;
+        }
+        let judged = seat.judge(condition, traces, batch);
+        let tell = |fault: &Fault| {
+            failed.push((Arc::clone(&seat.generation), fault.kind));
+            if let Some(left_out) = condition.fault_line() {
+                let stage = seat.generation.stage();
+                tracing::warn!(stage, %fault, left_out, "a policy failed: errors are kept, and the rest at a fixed rate");
+            }
+        };
+        judged.inspect_err(tell).ok()
     }
 }
 
@@ -160,9 +190,11 @@ impl Seat {
     fn new(generation: &Arc<dyn Generation>, metrics: &Metrics) -> Seat {
         let number = generation.number();
         let decider = |policy: &String| Arc::new(Decider { policy: policy.clone(), generation: number });
+        let tenure = Tenure::new(metrics.instances(generation.stage()));
         let metrics = metrics.stage(generation.stage());
         Seat {
             policy: None,
+            tenure,
             deciders: generation.rules().iter().map(decider).collect(),
             memory: GaugeShare::of(&metrics.memory_bytes),
             metrics,
@@ -179,9 +211,26 @@ impl Seat {
         })
     }
 
-    /// One call; after a fault another one on a new instance, as the first may have been worn out.
-    fn judge(&mut self, traces: &Arc<Traces>, batch: &mut Option<Batch>) -> Result<Vec<Verdict>, Fault> {
-        self.call(traces, batch).or_else(|_counted| self.call(traces, batch))
+    /// One call; after a fault that may lie in the instance, another one on a new instance.
+    fn judge(
+        &mut self,
+        condition: &Condition,
+        traces: &Arc<Traces>,
+        batch: &mut Option<Batch>,
+    ) -> Result<Vec<Verdict>, Fault> {
+        let number = self.generation.number();
+        let judged_before = if self.policy.is_some() { self.tenure.calls() } else { 0 };
+        let result = match self.call(traces, batch) {
+            Err(fault) if judged_before > 0 && fault.kind.may_be_of_instance() => {
+                let again = self.call(traces, batch);
+                if again.is_ok() {
+                    condition.recovered(number, judged_before, &fault);
+                }
+                again
+            }
+            first => first.inspect(|_verdicts| condition.judged(number)),
+        };
+        result.inspect_err(|fault| condition.failed(number, fault))
     }
 
     fn call(&mut self, traces: &Arc<Traces>, batch: &mut Option<Batch>) -> Result<Vec<Verdict>, Fault> {
@@ -193,24 +242,30 @@ impl Seat {
         self.metrics.calls.inc();
         self.metrics.call_nanoseconds.inc_by(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
         match &result {
-            Ok(_) if !policy.wants_recycling() => {
-                self.memory.set(policy.memory_bytes());
-                self.policy = Some(policy);
-            }
-            Ok(_) => self.memory.set(0),
-            Err(fault) => {
-                self.metrics.fault(fault.kind.as_str());
-                self.memory.set(0);
-            }
+            Ok(_) => self.tenure.judged(),
+            Err(fault) => self.faulted(fault),
+        }
+        if result.is_ok() && !policy.wants_recycling() {
+            self.memory.set(policy.memory_bytes());
+            self.policy = Some(policy);
+        } else {
+            self.memory.set(0);
         }
         Ok(result?.into_iter().map(|vote| self.verdict(vote)).collect())
     }
 
     fn take_instance(&mut self) -> Result<Box<dyn Policy>, Fault> {
-        match self.policy.take() {
-            Some(policy) => Ok(policy),
-            None => self.generation.policy().inspect_err(|fault| self.metrics.fault(fault.kind.as_str())),
+        if let Some(policy) = self.policy.take() {
+            return Ok(policy);
         }
+        let policy = self.generation.policy().inspect_err(|fault| self.faulted(fault))?;
+        self.tenure.begins();
+        Ok(policy)
+    }
+
+    fn faulted(&mut self, fault: &Fault) {
+        self.metrics.fault(fault.kind.as_str());
+        self.tenure.faulted();
     }
 
     fn verdict(&self, vote: PolicyVote) -> Verdict {
@@ -222,5 +277,5 @@ impl Seat {
 
 /// A stage of the sampler that has no generation: a defect of ours, and decided like any fault.
 fn not_there() -> Fault {
-    Fault { kind: crate::pipeline::stage::FaultKind::Trap, message: "the stage is not there".to_owned() }
+    Fault { kind: FaultKind::Trap, message: "the stage is not there".to_owned() }
 }

@@ -45,6 +45,7 @@ pub struct FakeGeneration {
     pub is_unavailable: Arc<AtomicBool>,
     /// An instance lasts for so many calls, then it faults.
     pub calls_max: u64,
+    pub edits: bool,
 }
 
 impl FakeGeneration {
@@ -58,6 +59,7 @@ impl FakeGeneration {
             rules: vec!["even".to_owned(), "odd".to_owned()],
             is_unavailable: Arc::default(),
             calls_max: u64::MAX,
+            edits: true,
         }
     }
 }
@@ -83,6 +85,10 @@ impl Generation for FakeGeneration {
 
     fn on_fault(&self) -> OnFault {
         self.on_fault
+    }
+
+    fn edits(&self) -> bool {
+        self.edits
     }
 
     fn rules(&self) -> &[String] {

@@ -19,6 +19,7 @@ use crate::pipeline::intake::Intake as _;
 
 mod fail_closed;
 mod fakes;
+mod faults;
 mod hand_over;
 mod judging;
 mod merging;
@@ -65,7 +66,7 @@ impl Rig {
         exporters: Vec<(model::Exporter, Arc<dyn Destination>)>,
     ) -> Rig {
         let metrics = Arc::new(Metrics::new());
-        let stages = Stages::new(generations);
+        let stages = Stages::new(generations, &metrics);
         let workers = Workers::start(threads, &stages, &metrics).expect("threads start");
         let start = |(config, destination): (model::Exporter, Arc<dyn Destination>)| {
             Arc::new(Exporter::start(&config, destination, &metrics))
@@ -84,6 +85,7 @@ impl Rig {
                 all_metrics: Arc::clone(&metrics),
                 failing_votes_until: patience.failing_votes_until,
                 bisecting_max: patience.bisecting_max,
+                dead_letters: None,
                 open_parts: 0.into(),
             })
         };

@@ -1,0 +1,175 @@
+//! Whether the process can do its work, and why not: what health checks are answered from. It tells names of the file, states and faults,
+//! nothing of the telemetry.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::health::StageState;
+
+/// What stages of pipelines do now.
+pub trait Pipelines: Send + Sync {
+    /// Of every pipeline, in file order.
+    fn pipelines(&self) -> Vec<PipelineHealth>;
+}
+
+/// One process, from its start to its stop.
+pub struct Readiness(Mutex<Course>);
+
+struct Course {
+    phase: Phase,
+    /// When requests were first let in.
+    serving_since: Option<SystemTime>,
+    pipelines: Arc<dyn Pipelines>,
+}
+
+/// How far the process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Stages are being built; no requests are let in yet.
+    Starting,
+    /// Requests are let in.
+    Serving,
+    /// No more requests are let in.
+    Stopping,
+}
+
+/// A pipeline's stages, those that vote in its tail samplers included.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PipelineHealth {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// In the order in which they judge.
+    pub stages: Vec<StageHealth>,
+}
+
+/// How a stage fares.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageHealth {
+    /// The stage's name.
+    pub stage: String,
+    /// Its state.
+    pub state: StageState,
+    /// Since when, in seconds since 1970.
+    pub since_unix: u64,
+    /// Where it is not well: its last fault, in one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Instances made after faults, as far as its budget was charged with them.
+    pub restarts: usize,
+}
+
+/// The answer to a health check.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// True if all pipelines do their work.
+    pub ready: bool,
+    /// How far the process is.
+    pub phase: Phase,
+    /// Of every pipeline.
+    pub pipelines: Vec<PipelineReport>,
+}
+
+/// One pipeline of a [`Report`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PipelineReport {
+    /// False if one of its stages is not called any more.
+    pub ready: bool,
+    /// Its stages.
+    #[serde(flatten)]
+    pub health: PipelineHealth,
+}
+
+impl Readiness {
+    /// Of a process that starts; `pipelines` tells what will be there.
+    pub fn starting(pipelines: Arc<dyn Pipelines>) -> Arc<Readiness> {
+        Arc::new(Readiness(Mutex::new(Course { phase: Phase::Starting, serving_since: None, pipelines })))
+    }
+
+    /// Requests are let in now; from now on `pipelines` tells what is there.
+    pub fn serve(&self, pipelines: Arc<dyn Pipelines>) {
+        let mut course = self.course();
+        *course = Course { phase: Phase::Serving, serving_since: Some(SystemTime::now()), pipelines };
+    }
+
+    /// Requests are not let in any more.
+    pub fn stop(&self) {
+        self.course().phase = Phase::Stopping;
+    }
+
+    /// When requests were first let in, if they are now.
+    pub fn serving_since(&self) -> Option<SystemTime> {
+        let course = self.course();
+        course.serving_since.filter(|_| course.phase == Phase::Serving)
+    }
+
+    /// What is ready, and what is not.
+    pub fn report(&self) -> Report {
+        let (phase, pipelines) = {
+            let course = self.course();
+            (course.phase, Arc::clone(&course.pipelines))
+        };
+        let report = |health: PipelineHealth| {
+            let works = |stage: &StageHealth| matches!(stage.state, StageState::Ok | StageState::Recoverable);
+            PipelineReport { ready: phase == Phase::Serving && health.stages.iter().all(works), health }
+        };
+        let pipelines: Vec<_> = pipelines.pipelines().into_iter().map(report).collect();
+        Report { ready: phase == Phase::Serving && pipelines.iter().all(|pipeline| pipeline.ready), phase, pipelines }
+    }
+
+    fn course(&self) -> MutexGuard<'_, Course> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Readiness").field("phase", &self.course().phase).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Of(Vec<StageState>);
+
+    impl Pipelines for Of {
+        fn pipelines(&self) -> Vec<PipelineHealth> {
+            let stage = |state: &StageState| StageHealth {
+                stage: "wasm/a".to_owned(),
+                state: *state,
+                since_unix: 1,
+                reason: None,
+                restarts: 0,
+            };
+            let pipeline = |state| PipelineHealth { pipeline: "traces".to_owned(), stages: vec![stage(state)] };
+            self.0.iter().map(pipeline).collect()
+        }
+    }
+
+    #[test]
+    fn only_what_is_not_called_any_more_makes_it_not_ready() {
+        use StageState::{Ok, Permanent, Recoverable};
+        for (states, ready) in [
+            (vec![], true),
+            (vec![Ok, Recoverable], true),
+            (vec![Ok, Permanent], false),
+            (vec![Recoverable, Permanent, Ok], false),
+        ] {
+            let readiness = Readiness::starting(Arc::new(Of(states.clone())));
+            assert!(!readiness.report().ready && readiness.serving_since().is_none());
+            readiness.serve(Arc::new(Of(states.clone())));
+            let report = readiness.report();
+            assert_eq!((report.ready, report.phase), (ready, Phase::Serving), "{states:?}");
+            let of_each: Vec<_> = report.pipelines.iter().map(|pipeline| pipeline.ready).collect();
+            assert_eq!(of_each, states.iter().map(|&state| state != Permanent).collect::<Vec<_>>());
+            assert!(readiness.serving_since().is_some());
+            readiness.stop();
+            assert_eq!((readiness.report().ready, readiness.report().phase), (false, Phase::Stopping));
+            assert!(readiness.report().pipelines.iter().all(|pipeline| !pipeline.ready));
+        }
+    }
+}
