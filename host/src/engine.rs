@@ -12,6 +12,7 @@ use crate::control::{Build, Control};
 use crate::export::{self, Exporter};
 use crate::memory::Budget;
 use crate::memory::limit::{self, Limit};
+use crate::memory::maxima::{self, Maxima};
 use crate::memory::tail::{self as tail_memory, TailBounds};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::Pipeline;
@@ -45,6 +46,8 @@ pub struct Engine {
     pub limit: Limit,
     /// What tail samplers may hold.
     pub tail: Vec<TailBounds>,
+    /// What all parts may take, and what is set aside for them where that does not fit.
+    pub maxima: (Maxima, Option<String>),
     servers: Vec<Handle>,
     own_servers: Vec<tokio::task::JoinHandle<()>>,
     pipelines: Vec<Arc<Pipeline>>,
@@ -130,6 +133,8 @@ impl Engine {
         };
         let assembly = assemble(&config, &shared).map_err(StartError::Assemble)?;
         let tail = tail_memory::bounds(&config, &limit, workers);
+        let maxima = maxima_of(&config, &limit, &tail, workers, &stages.snapshot());
+        let overcommitted = maxima.overcommitted(budget.bytes_used());
         let control = Control::new(build, config, stages, Arc::clone(&metrics));
 
         let mut addresses: Vec<_> =
@@ -143,7 +148,8 @@ impl Engine {
         let servers = receivers.into_iter().map(serve).collect();
         let samplers = admin::Samplers { bounds: tail.clone(), why: Arc::new(Samplers(pipelines.clone())) };
         let own_servers = own.serve(&control, &metrics, &budget, surroundings.state.as_deref(), samplers);
-        Ok(Engine { control, addresses, limit, tail, servers, own_servers, pipelines, workers, exporters })
+        let maxima = (maxima, overcommitted);
+        Ok(Engine { control, addresses, limit, tail, maxima, servers, own_servers, pipelines, workers, exporters })
     }
 
     /// Lets no more requests in, waits for those inside, empties the queues; all of it before `deadline`.
@@ -190,6 +196,14 @@ async fn first_generations(build: &Arc<Build>, config: &Config) -> Result<Snapsh
     });
     let built = building.await.map_err(|panicked| StartError::Abandoned(panicked.to_string()))?;
     built.map_err(|(stage, source)| StartError::Stage { stage, source })
+}
+
+fn maxima_of(config: &Config, limit: &Limit, tail: &[TailBounds], workers: usize, serving: &Snapshot) -> Maxima {
+    let instance_bytes = |stage: &str| {
+        let generation = serving.iter().find(|generation| generation.stage() == stage);
+        generation.map_or(0, |generation| generation.instance_bytes_max())
+    };
+    maxima::of(config, limit, tail, workers, instance_bytes)
 }
 
 /// What a stage of the file is built from.
