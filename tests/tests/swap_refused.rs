@@ -9,6 +9,8 @@ use sluicebox_tests::command::guest;
 use sluicebox_tests::config::{Config, drop_spans, drop_spans_json};
 use sluicebox_tests::engine::{Engine, workspace};
 use sluicebox_tests::generate::{EARLY_RULE, Shape, Workload};
+use sluicebox_tests::hostile::bombs::Bomb;
+use sluicebox_tests::hostile::made;
 use sluicebox_tests::sink::{Behaviour, Sink};
 
 const STAGE: &str = "filter/health";
@@ -57,16 +59,37 @@ async fn failed_swap_then_good_swap() {
     let cut = file("cut.wasm", &cut[..cut.len() / 2]);
     let bad_rule = file("bad.yaml", drop_spans_json("attributes[\"x\"] === 1").as_bytes());
     let spins = file("spin.yaml", br#"{ "behaviour": "configure_spin" }"#);
+    let traps = file("trap.yaml", br#"{ "behaviour": "probe_trap" }"#);
     let misbehaving = guest("misbehaving").unwrap();
+    let importing = |number: usize, name: &str| file(&format!("import{number}.wasm"), &made::importing(name).unwrap());
+    let wasi = importing(1, "wasi:cli/environment@0.2.6");
+    let unknown = importing(2, "sluicebox:telemetry/sockets@0.1.0");
+    let foreign = importing(3, "acme:tools/shell@1.0.0");
+    let newer = importing(4, "sluicebox:telemetry/fields@0.9.0");
+    let not_for_it = importing(5, "sluicebox:telemetry/traces@0.1.0");
+    // What a component within imports is met by the one around it, or by nobody.
+    let nested = made::outside_of("(component (import \"wasi:cli/environment@0.2.6\" (instance)))").unwrap();
+    let nested = file("nested.wasm", &nested);
+    let bomb = file("bomb.wasm", &Bomb::HugeFunction.component());
+    let starts = file("starts.wasm", &made::Made::component("start_trap").unwrap());
 
-    let candidates: [(&str, &[&str]); 7] = [
+    let candidates: [(&str, &[&str]); 16] = [
         ("verify", &[&not_wasm]),
         ("verify", &[&empty]),
         ("verify", &[&core]),
         ("verify", &[&other_world]),
         ("verify", &[&cut]),
+        ("verify", &[&wasi]),
+        ("verify", &[&unknown]),
+        ("verify", &[&foreign]),
+        ("verify", &[&newer]),
+        ("verify", &[&not_for_it]),
+        ("compile", &[&bomb]),
+        ("link", &[&nested]),
+        ("configure", &[&starts]),
         ("configure", &["--config", &bad_rule]),
         ("configure", &[&misbehaving, "--config", &spins]),
+        ("probe", &[&misbehaving, "--config", &traps]),
     ];
     for (run, (step, arguments)) in (1..).zip(candidates) {
         let done = engine.command(&[&["swap", STAGE], arguments].concat()).await.unwrap();
@@ -84,7 +107,8 @@ async fn failed_swap_then_good_swap() {
     }
     let metrics = engine.metrics().await.unwrap();
     let failed = |step| metrics.sum("stage_swaps", &[("stage", STAGE), ("result", step)]);
-    assert_eq!((failed("verify"), failed("configure"), failed("committed")), (5, 2, 0));
+    let failed = ["verify", "compile", "link", "configure", "probe", "committed"].map(failed);
+    assert_eq!(failed, [10, 1, 1, 3, 1, 0]);
 
     let good = file("good.yaml", drop_spans_json("name == \"nothing\"").as_bytes());
     let done = engine.command(&["swap", STAGE, "--config", &good]).await.unwrap();

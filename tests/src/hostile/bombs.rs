@@ -93,7 +93,8 @@ impl Bomb {
             }
             Bomb::ManyDataSegments => {
                 let mut memories = MemorySection::new();
-                let memory = MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None };
+                let memory =
+                    MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None };
                 memories.memory(memory);
                 let mut data = DataSection::new();
                 for _ in 0..DATA_SEGMENTS {
@@ -171,7 +172,9 @@ fn jumps(code: &mut InstructionSink<'_>) {
 /// Each type is a pair of the one before it.
 fn doubling_types() -> ComponentTypeSection {
     let mut types = ComponentTypeSection::new();
-    types.defined_type().tuple([PrimitiveValType::String, PrimitiveValType::String].map(wasm_encoder::ComponentValType::Primitive));
+    types
+        .defined_type()
+        .tuple([PrimitiveValType::String, PrimitiveValType::String].map(wasm_encoder::ComponentValType::Primitive));
     for before in 0..DOUBLINGS {
         types.defined_type().tuple([wasm_encoder::ComponentValType::Type(before); 2]);
     }

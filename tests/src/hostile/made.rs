@@ -28,10 +28,10 @@ const FREE: &str = "(i32.const 4096)";
 /// Never ends.
 const SPIN: &str = "(loop $again (br $again)) (unreachable)";
 /// Takes memory until there is none, in steps of 1 MiB, and traps.
-const GROW_MEMORY: &str = "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) (unreachable)";
+const GROW_MEMORY: &str =
+    "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) (unreachable)";
 /// The same of the table `$t`.
-const GROW_TABLE: &str =
-    "(loop $more (br_if $more (i32.ne (table.grow $t (ref.null func) (i32.const 50000)) (i32.const -1)))) (unreachable)";
+const GROW_TABLE: &str = "(loop $more (br_if $more (i32.ne (table.grow $t (ref.null func) (i32.const 50000)) (i32.const -1)))) (unreachable)";
 /// Calls itself until the stack ends.
 const RECURSE: &str = "(func $deeper (param i32) (result i32) (i32.add (i32.const 1) (call $deeper (i32.add (local.get 0) (i32.const 1)))))";
 /// An error's text of all that a memory of 64 MiB holds, in zeros.
@@ -105,7 +105,9 @@ impl Made {
                  (i32.store (i32.const 36) (i32.const 64)) (i32.store (i32.const 40) (i32.const 1)) (i32.const 32)",
             ),
             "configure_huge_text" => Self { items: HUGE_ERROR, configure: "(call $huge)", ..made },
-            "process_huge_text" => Self { items: HUGE_ERROR, process: "(call $drop (local.get 0)) (call $huge)", ..made },
+            "process_huge_text" => {
+                Self { items: HUGE_ERROR, process: "(call $drop (local.get 0)) (call $huge)", ..made }
+            }
             "process_spin" => processed(SPIN),
             "process_grow_table" => Self { items: table, process: GROW_TABLE, ..made },
             "process_result_past_the_end" => processed("(call $drop (local.get 0)) (i32.const 0xfffffff0)"),
@@ -128,7 +130,9 @@ impl Made {
     fn text(&self) -> String {
         let or = |body: &'static str, usual: &'static str| if body.is_empty() { usual } else { body };
         let Self { items, pages, copies, .. } = self;
-        let copies: String = (0..*copies).map(|n| format!("(core instance $copy{n} (instantiate $m (with \"host\" (instance $host))))\n")).collect();
+        let copies: String = (0..*copies)
+            .map(|n| format!("(core instance $copy{n} (instantiate $m (with \"host\" (instance $host))))\n"))
+            .collect();
         let (realloc, configure) = (or(self.realloc, FREE), or(self.configure, OK));
         let process = or(self.process, "(call $drop (local.get 0)) (i32.const 16)");
         let post_return = self.post_return;

@@ -59,7 +59,7 @@ fn the_compilers_limits_hold() {
     let filter = fs::read(guest("filter")).expect("reads");
     // Of CPU time, in seconds; of address space, in KiB; of machine code, in blocks of 512 bytes.
     let cases = [
-        ("-Ht 3; ulimit -St 2", Bomb::Jumps.component(), "more CPU time"),
+        ("-St 2; ulimit -Ht 3", Bomb::Jumps.component(), "more CPU time"),
         ("-v 1500000", Bomb::Jumps.component(), "memory"),
         ("-f 256", filter, "more machine code"),
     ];
