@@ -15,6 +15,7 @@ use sluicebox_tests::sink::{Behaviour, Sink};
 
 const STAGE: &str = "filter/health";
 const BOUND: Duration = Duration::from_secs(30);
+const MIB: u64 = 1 << 20;
 
 fn config(sink: &Sink, condition: &str) -> Config {
     Config::new().processor(STAGE, &drop_spans(condition)).sink(sink.address, "").verbose()
@@ -114,6 +115,35 @@ async fn failed_swap_then_good_swap() {
     let done = engine.command(&["swap", STAGE, "--config", &good]).await.unwrap();
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(!is_filtered(&engine, &sink, 100).await, "the new rules judge");
+}
+
+/// What is made to cost as much as can be to compile costs the engine nothing but the bytes that it was sent, and its swap.
+#[tokio::test(flavor = "multi_thread")]
+async fn compile_bombs_are_refused_and_cost_the_engine_nothing() {
+    let sink = Sink::start(Behaviour::default()).await.unwrap();
+    let engine = Engine::start(&config(&sink, EARLY_RULE).text()).await.unwrap();
+    let (used, resident) =
+        (engine.metrics().await.unwrap().sum("memory_used_bytes", &[]), engine.process.rss_bytes().unwrap());
+    for (run, bomb) in (1..).zip(Bomb::QUICK) {
+        let (status, answer) =
+            engine.post("/v1/components", "application/wasm", bomb.component().into()).await.unwrap();
+        assert_eq!(status, 200, "{bomb:?}: {answer}");
+        let body = serde_json::json!({ "stage": STAGE, "digest": answer["digest"] }).to_string();
+        let (status, answer) = engine.post("/v1/swap", "application/json", body.into()).await.unwrap();
+        let step = answer["step"].as_str().unwrap_or_default();
+        assert!(status == 422 && ["verify", "compile", "link"].contains(&step), "{bomb:?}: {status}: {answer}");
+        assert!(is_filtered(&engine, &sink, run).await, "{bomb:?}: the old rules judge");
+    }
+    let grown = engine.process.rss_bytes().unwrap().saturating_sub(resident);
+    let uploads: usize = Bomb::QUICK.map(|bomb| bomb.component().len()).iter().sum();
+    assert!(grown < uploads as u64 + 32 * MIB, "{} MiB more are resident", grown / MIB);
+    let used_now = engine.metrics().await.unwrap().sum("memory_used_bytes", &[]);
+    assert!(used_now <= used + uploads as u64, "{used} to {used_now} bytes charged");
+
+    let good = serde_json::json!({ "stage": STAGE, "config": { "traces": { "span": ["name == \"nothing\""] } } });
+    let (status, answer) = engine.post("/v1/swap", "application/json", good.to_string().into()).await.unwrap();
+    assert_eq!(status, 200, "{answer}");
+    assert!(!is_filtered(&engine, &sink, 100).await, "the next good one works at once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use rustix::process::Signal as UnixSignal;
 use serde_json::{Value, json};
 use sluicebox::signal::Signal;
 use sluicebox_tests::account::Metrics;
-use sluicebox_tests::client::{self, Plan, Report, Steady};
+use sluicebox_tests::client::{self, Answer, Plan, Protocol, Report, Steady};
 use sluicebox_tests::command::guest;
 use sluicebox_tests::config::Config;
 use sluicebox_tests::engine::Engine;
@@ -223,7 +223,7 @@ async fn swaps_at_a_quarter_of_full_load_lose_repeat_and_refuse_nothing() {
     assert_eq!((metrics.sum("stage_faults", &[]), metrics.sum("receiver_refused_items", &[])), (0, 0));
     assert!(grown < (64 * MIB) as f64, "{grown} bytes more are resident after {} swaps", scale.swaps);
 
-    let rollbacks = rollbacks(&engine, scale.rollbacks).await;
+    let rollbacks = rollbacks(&engine, &sink, &traffic, rate, scale.rollbacks).await;
     if soak_factor() > 1 {
         let ((median, longest), (cold_median, cold_longest)) = (middle(&mut times), middle(&mut cold_times));
         println!(
@@ -263,9 +263,20 @@ fn check_both(traffic: &Traffic, report: &Report, sink: &Sink, run: u16) {
     assert!(judged.iter().all(|by| by[1..] == [0, 0]), "other stages are as they were");
 }
 
-/// Goes back so often, each time to what served before; what that took, or that this engine has no such thing.
-async fn rollbacks(engine: &Engine, count: u64) -> String {
+/// Goes back so often under load, each time to what served before, which is of the other version; what that took, or that this engine
+/// has no such thing.
+async fn rollbacks(engine: &Engine, sink: &Sink, traffic: &Traffic, rate: f64, count: u64) -> String {
+    let load = steady(engine, traffic, 4, rate);
+    let told = go_back(engine, sink, traffic, count).await;
+    let report = load.stop().await.unwrap();
+    engine.settled_account(BOUND).await.unwrap();
+    traffic.judged(&report, &sink.take_seen(Signal::Traces, 4));
+    told
+}
+
+async fn go_back(engine: &Engine, sink: &Sink, traffic: &Traffic, count: u64) -> String {
     let mut times = Vec::new();
+    let mut version = serving(engine, sink, traffic).await;
     for _ in 0..count {
         let body = json!({ "stage": STAGES[0] }).to_string();
         let begun = Instant::now();
@@ -274,9 +285,22 @@ async fn rollbacks(engine: &Engine, count: u64) -> String {
             Ok((status, answer)) => return format!("rollback: not measured, /v1/rollback answers {status}: {answer}"),
             Err(error) => return format!("rollback: not measured, /v1/rollback answers {error:#}"),
         }
+        let before = std::mem::replace(&mut version, serving(engine, sink, traffic).await);
+        assert!(before != version, "the next request is judged by what served before");
     }
     let (median, longest) = middle(&mut times);
     format!("{count} rollbacks: {median:?} each, longest {longest:?}")
+}
+
+/// The version of the first stage that judges the next request.
+async fn serving(engine: &Engine, sink: &Sink, traffic: &Traffic) -> usize {
+    const RUN: u16 = 5;
+    let body = traffic.workload.request(RUN, 0);
+    let answer = client::send_once(engine.addresses.grpc, Protocol::Grpc, Signal::Traces, body).await.unwrap();
+    assert_eq!(answer, Answer::Accepted { warning: None });
+    // Nothing is merged, so a request arrives at once or not at all.
+    assert!(sink.wait_for(Signal::Traces, RUN, 1, BOUND).await > 0);
+    traffic.judged_by(0, &sink.take_seen(Signal::Traces, RUN))[0]
 }
 
 /// A file that changes three stages: each request is judged by all of the old ones or by all of the new ones.

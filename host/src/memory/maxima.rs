@@ -73,9 +73,9 @@ pub fn of(
 impl Maxima {
     /// One generation of each stage.
     pub fn guests_bytes(&self) -> u64 {
-        self.guests.iter().fold(0, |sum, guest| {
-            sum.saturating_add(guest.instances.saturating_mul(guest.instance_bytes))
-        })
+        self.guests
+            .iter()
+            .fold(0, |sum, guest| sum.saturating_add(guest.instances.saturating_mul(guest.instance_bytes)))
     }
 
     /// All of it, every stage with as many generations as there can be.
