@@ -199,8 +199,12 @@ async fn swaps_at_a_quarter_of_full_load_lose_repeat_and_refuse_nothing() {
     let load = steady(&engine, &traffic, 2, rate);
     let begun = Instant::now();
     let mut times = Vec::new();
+    let mut resident_after = Vec::new();
     for number in 0..scale.swaps as usize {
         times.push(swap(&engine, &components[number % 2], number % 2).await);
+        if (number + 1).is_multiple_of(scale.swaps as usize / 10) {
+            resident_after.push(engine.process.rss_bytes().unwrap() / MIB);
+        }
     }
     let swapping = begun.elapsed();
     let mut swapped = load.stop().await.unwrap();
@@ -245,7 +249,7 @@ async fn swaps_at_a_quarter_of_full_load_lose_repeat_and_refuse_nothing() {
             cold.delay(0.5)
         );
         println!(
-            "resident memory: {} MiB, {:+.1} MiB after the {} swaps",
+            "resident memory: {} MiB, {:+.1} MiB after the {} swaps; after each tenth of them {resident_after:?} MiB",
             resident / MIB,
             grown / MIB as f64,
             scale.swaps

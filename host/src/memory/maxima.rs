@@ -161,7 +161,7 @@ service:
         };
         // Two pipelines with three shards each.
         assert_eq!(maxima.guests, [guest("filter/a", 5, 64), guest("tail_sampling/b", 7, 10)]);
-        assert_eq!((maxima.tail_bytes >> 20, maxima.bytes() >> 20), (600, 4 * (5 * 64 + 7 * 10) + 600 + 249));
+        assert_eq!((maxima.tail_bytes >> 20, maxima.bytes() >> 20), (600, 4 * (5 * 64 + 7 * 10) + 600 + 250));
         assert_eq!(
             maxima.to_string(),
             "2410 MiB: guests 390 (12 instances), three more generations of them 1170, tail samplers 600, queues 250; \

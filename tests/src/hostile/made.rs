@@ -10,8 +10,12 @@ pub struct Made {
     items: &'static str,
     /// Memory that it begins with, in pages of 64 KiB; 1 unless set.
     pages: u32,
+    /// Tables beside those of its items, of one element each.
+    tables: u32,
     /// How often its core module is instantiated beside the first; each has a memory of its own.
     copies: u32,
+    /// Instances beside it of a module with nothing in it.
+    empties: u32,
     /// The body of the function that the host has memory allocated by.
     realloc: &'static str,
     /// The bodies of its exports, which leave where their result is: 16 is ok.
@@ -68,16 +72,9 @@ impl Made {
             ),
             "large_memory" => Self { pages: 65_535, ..made },
             "large_table" => started("(table 9000000 funcref)"),
-            "many_tables" => started(
-                "(table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) \
-                 (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) \
-                 (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) \
-                 (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) \
-                 (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) \
-                 (table 1 funcref) (table 1 funcref) (table 1 funcref)",
-            ),
+            "many_tables" => Self { tables: 33, ..made },
             "many_memories" => Self { copies: 8, ..made },
-            "many_instances" => Self { copies: 200, ..made },
+            "many_instances" => Self { empties: 200, ..made },
             "data_past_the_end" => started("(data (i32.const 65535) \"too long\")"),
             _ => return None,
         })
@@ -130,9 +127,11 @@ impl Made {
     fn text(&self) -> String {
         let or = |body: &'static str, usual: &'static str| if body.is_empty() { usual } else { body };
         let Self { items, pages, copies, .. } = self;
+        let tables = "(table 1 funcref)".repeat(self.tables as usize);
         let copies: String = (0..*copies)
             .map(|n| format!("(core instance $copy{n} (instantiate $m (with \"host\" (instance $host))))\n"))
             .collect();
+        let empties = "(core instance (instantiate $empty))".repeat(self.empties as usize);
         let (realloc, configure) = (or(self.realloc, FREE), or(self.configure, OK));
         let process = or(self.process, "(call $drop (local.get 0)) (i32.const 16)");
         let post_return = self.post_return;
@@ -144,6 +143,7 @@ impl Made {
                 (core module $m
                     (import "host" "drop" (func $drop (param i32)))
                     (memory (export "memory") {pages})
+                    {tables}
                     {items}
                     (func (export "realloc") (param i32 i32 i32 i32) (result i32) {realloc})
                     (func (export "configure") (param i32 i32) (result i32) {configure})
@@ -152,6 +152,8 @@ impl Made {
                 (core instance $host (export "drop" (func $drop)))
                 (core instance $i (instantiate $m (with "host" (instance $host))))
                 {copies}
+                (core module $empty)
+                {empties}
                 (alias core export $i "memory" (core memory $memory))
                 (alias core export $i "realloc" (core func $realloc))
                 (alias core export $i "configure" (core func $configure_core))
