@@ -13,6 +13,7 @@ use crate::control::{Build, Control};
 use crate::export::{self, Exporter};
 use crate::memory::Budget;
 use crate::memory::limit::{self, Limit};
+use crate::memory::maxima::{self, Maxima};
 use crate::memory::tail::{self as tail_memory, TailBounds};
 use crate::observe::dead_letter::DeadLetters;
 use crate::observe::metrics::Metrics;
@@ -48,6 +49,8 @@ pub struct Engine {
     pub limit: Limit,
     /// What tail samplers may hold.
     pub tail: Vec<TailBounds>,
+    /// What all parts may take, and what is set aside for them where that does not fit.
+    pub maxima: (Maxima, Option<String>),
     readiness: Arc<Readiness>,
     servers: Vec<Handle>,
     own_servers: Vec<tokio::task::JoinHandle<()>>,
@@ -144,6 +147,8 @@ impl Engine {
         };
         let assembly = assemble(&config, &shared).map_err(StartError::Assemble)?;
         let tail = tail_memory::bounds(&config, &limit, workers);
+        let maxima = maxima_of(&config, &limit, &tail, workers, &stages.snapshot());
+        let overcommitted = maxima.overcommitted(budget.bytes_used());
         let control = Control::new(build, config, stages, Arc::clone(&metrics));
 
         let mut addresses: Vec<_> =
@@ -160,11 +165,13 @@ impl Engine {
         let state = surroundings.state.as_deref();
         let own_servers = own.serve(&control, &metrics, &budget, state, samplers, &readiness);
         readiness.serve(Arc::clone(&control) as _);
+        let maxima = (maxima, overcommitted);
         Ok(Engine {
             control,
             addresses,
             limit,
             tail,
+            maxima,
             readiness,
             servers,
             own_servers,
@@ -221,6 +228,14 @@ async fn first_generations(build: &Arc<Build>, config: &Config) -> Result<Snapsh
     });
     let built = building.await.map_err(|panicked| StartError::Abandoned(panicked.to_string()))?;
     built.map_err(|(stage, source)| StartError::Stage { stage, source })
+}
+
+fn maxima_of(config: &Config, limit: &Limit, tail: &[TailBounds], workers: usize, serving: &Snapshot) -> Maxima {
+    let instance_bytes = |stage: &str| {
+        let generation = serving.iter().find(|generation| generation.stage() == stage);
+        generation.map_or(0, |generation| generation.instance_bytes_max())
+    };
+    maxima::of(config, limit, tail, workers, instance_bytes)
 }
 
 /// What a stage of the file is built from.

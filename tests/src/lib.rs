@@ -13,6 +13,7 @@ pub mod cost;
 pub mod engine;
 pub mod generate;
 pub mod golden;
+pub mod hostile;
 pub mod items;
 pub mod plant;
 pub mod scan;

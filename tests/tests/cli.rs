@@ -253,3 +253,33 @@ async fn a_start_tells_what_tail_samplers_may_hold() {
     let line = stderr.lines().find(|line| line.starts_with("  sampler tail_sampling/a")).unwrap_or_default();
     assert!(line.contains("decides after 2s; holds up to 50000 traces and 64 MiB in 1 shard, "), "{stderr}");
 }
+
+/// What all parts may take together stands in one line; what is set aside and cannot fit, in another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_tells_the_sum_of_maxima() {
+    let nobody = Addresses::free().unwrap().grpc;
+    let started = async |tail_mib: u64| {
+        let traces = sluicebox::signal::Signal::Traces;
+        let policies = format!(
+            "decision_wait: 2s, memory_mib: {tail_mib}, num_shards: 1, num_traces: 100, policies: [{{name: all, type: always_sample}}]"
+        );
+        let config = Config::new()
+            .processor("memory_limiter", "check_interval: 1s, limit_mib: 400, spike_limit_mib: 1")
+            .processor_of(traces, "filter/health", &drop_spans(EARLY_RULE))
+            .processor_of(traces, "tail_sampling/a", &policies)
+            .sink(nobody, "");
+        let mut engine = Engine::start_with(&config.text(), &["--workers", "2"]).await.unwrap();
+        assert!(engine.process.stop().unwrap().success());
+        let stderr = engine.process.stderr();
+        let line = |what: &str| stderr.lines().find(|line| line.starts_with(what)).map(|line| format!("{line}\n"));
+        (line("  sum of maxima").unwrap_or_default(), line("  warning"))
+    };
+    let (sum, warning) = started(100).await;
+    golden("sum-of-maxima", &sum);
+    assert_eq!(warning, None);
+    let (_, warning) = started(350).await;
+    let warning = warning.expect("350 MiB and a quarter of 399 do not fit");
+    for part in ["set aside", "399", "350 for tail samplers", "memory_mib", "memory_limiter"] {
+        assert!(warning.contains(part), "{part}: {warning}");
+    }
+}

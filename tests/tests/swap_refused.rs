@@ -9,10 +9,13 @@ use sluicebox_tests::command::guest;
 use sluicebox_tests::config::{Config, drop_spans, drop_spans_json};
 use sluicebox_tests::engine::{Engine, workspace};
 use sluicebox_tests::generate::{EARLY_RULE, Shape, Workload};
+use sluicebox_tests::hostile::bombs::Bomb;
+use sluicebox_tests::hostile::made;
 use sluicebox_tests::sink::{Behaviour, Sink};
 
 const STAGE: &str = "filter/health";
 const BOUND: Duration = Duration::from_secs(30);
+const MIB: u64 = 1 << 20;
 
 fn config(sink: &Sink, condition: &str) -> Config {
     Config::new().processor(STAGE, &drop_spans(condition)).sink(sink.address, "").verbose()
@@ -57,16 +60,37 @@ async fn failed_swap_then_good_swap() {
     let cut = file("cut.wasm", &cut[..cut.len() / 2]);
     let bad_rule = file("bad.yaml", drop_spans_json("attributes[\"x\"] === 1").as_bytes());
     let spins = file("spin.yaml", br#"{ "behaviour": "configure_spin" }"#);
+    let traps = file("trap.yaml", br#"{ "behaviour": "probe_trap" }"#);
     let misbehaving = guest("misbehaving").unwrap();
+    let importing = |number: usize, name: &str| file(&format!("import{number}.wasm"), &made::importing(name).unwrap());
+    let wasi = importing(1, "wasi:cli/environment@0.2.6");
+    let unknown = importing(2, "sluicebox:telemetry/sockets@0.1.0");
+    let foreign = importing(3, "acme:tools/shell@1.0.0");
+    let newer = importing(4, "sluicebox:telemetry/fields@0.9.0");
+    let not_for_it = importing(5, "sluicebox:telemetry/traces@0.1.0");
+    // What a component within imports is met by the one around it, or by nobody.
+    let nested = made::outside_of("(component (import \"wasi:cli/environment@0.2.6\" (instance)))").unwrap();
+    let nested = file("nested.wasm", &nested);
+    let bomb = file("bomb.wasm", &Bomb::HugeFunction.component());
+    let starts = file("starts.wasm", &made::Made::component("start_trap").unwrap());
 
-    let candidates: [(&str, &[&str]); 7] = [
+    let candidates: [(&str, &[&str]); 16] = [
         ("verify", &[&not_wasm]),
         ("verify", &[&empty]),
         ("verify", &[&core]),
         ("verify", &[&other_world]),
         ("verify", &[&cut]),
+        ("verify", &[&wasi]),
+        ("verify", &[&unknown]),
+        ("verify", &[&foreign]),
+        ("verify", &[&newer]),
+        ("verify", &[&not_for_it]),
+        ("compile", &[&bomb]),
+        ("link", &[&nested]),
+        ("configure", &[&starts]),
         ("configure", &["--config", &bad_rule]),
         ("configure", &[&misbehaving, "--config", &spins]),
+        ("probe", &[&misbehaving, "--config", &traps]),
     ];
     for (run, (step, arguments)) in (1..).zip(candidates) {
         let done = engine.command(&[&["swap", STAGE], arguments].concat()).await.unwrap();
@@ -84,12 +108,42 @@ async fn failed_swap_then_good_swap() {
     }
     let metrics = engine.metrics().await.unwrap();
     let failed = |step| metrics.sum("stage_swaps", &[("stage", STAGE), ("result", step)]);
-    assert_eq!((failed("verify"), failed("configure"), failed("committed")), (5, 2, 0));
+    let failed = ["verify", "compile", "link", "configure", "probe", "committed"].map(failed);
+    assert_eq!(failed, [10, 1, 1, 3, 1, 0]);
 
     let good = file("good.yaml", drop_spans_json("name == \"nothing\"").as_bytes());
     let done = engine.command(&["swap", STAGE, "--config", &good]).await.unwrap();
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(!is_filtered(&engine, &sink, 100).await, "the new rules judge");
+}
+
+/// What is made to cost as much as can be to compile costs the engine nothing but the bytes that it was sent, and its swap.
+#[tokio::test(flavor = "multi_thread")]
+async fn compile_bombs_are_refused_and_cost_the_engine_nothing() {
+    let sink = Sink::start(Behaviour::default()).await.unwrap();
+    let engine = Engine::start(&config(&sink, EARLY_RULE).text()).await.unwrap();
+    let (used, resident) =
+        (engine.metrics().await.unwrap().sum("memory_used_bytes", &[]), engine.process.rss_bytes().unwrap());
+    for (run, bomb) in (1..).zip(Bomb::QUICK) {
+        let (status, answer) =
+            engine.post("/v1/components", "application/wasm", bomb.component().into()).await.unwrap();
+        assert_eq!(status, 200, "{bomb:?}: {answer}");
+        let body = serde_json::json!({ "stage": STAGE, "digest": answer["digest"] }).to_string();
+        let (status, answer) = engine.post("/v1/swap", "application/json", body.into()).await.unwrap();
+        let step = answer["step"].as_str().unwrap_or_default();
+        assert!(status == 422 && ["verify", "compile", "link"].contains(&step), "{bomb:?}: {status}: {answer}");
+        assert!(is_filtered(&engine, &sink, run).await, "{bomb:?}: the old rules judge");
+    }
+    let grown = engine.process.rss_bytes().unwrap().saturating_sub(resident);
+    let uploads: usize = Bomb::QUICK.map(|bomb| bomb.component().len()).iter().sum();
+    assert!(grown < uploads as u64 + 32 * MIB, "{} MiB more are resident", grown / MIB);
+    let used_now = engine.metrics().await.unwrap().sum("memory_used_bytes", &[]);
+    assert!(used_now <= used + uploads as u64, "{used} to {used_now} bytes charged");
+
+    let good = serde_json::json!({ "stage": STAGE, "config": { "traces": { "span": ["name == \"nothing\""] } } });
+    let (status, answer) = engine.post("/v1/swap", "application/json", good.to_string().into()).await.unwrap();
+    assert_eq!(status, 200, "{answer}");
+    assert!(!is_filtered(&engine, &sink, 100).await, "the next good one works at once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,8 @@ struct Instance {
     bucket: Bucket,
     calls: Cell<u32>,
     kept: RefCell<Vec<Rows>>,
+    /// Names of the last batch.
+    last: RefCell<Vec<u8>>,
 }
 
 thread_local! {
@@ -50,6 +52,9 @@ impl plugin::Guest for Misbehaving {
                 Rule::open("twice")?;
                 Rule::open("twice")?;
             }
+            "rule_in_colour" => drop(Rule::open("\u{1b}[31mred")?),
+            "rule_in_two_lines" => drop(Rule::open("one\nERROR forged")?),
+            "rule_backwards" => drop(Rule::open("one\u{202e}owt")?),
             "differs" => {
                 // What another instance took of the process's memory is the one thing an instance can see of it.
                 let path = if grow(512) { "span.kind" } else { "span.status.code" };
@@ -65,6 +70,7 @@ impl plugin::Guest for Misbehaving {
             bucket: Bucket::open("bucket", 0.0, 5.0)?,
             calls: Cell::new(0),
             kept: RefCell::default(),
+            last: RefCell::default(),
             behaviour,
         };
         INSTANCE.set(Some(instance));
@@ -77,11 +83,22 @@ impl processor::Guest for Misbehaving {
         INSTANCE.with_borrow(|instance| match instance {
             Some(instance) if instance.behaviour == "noop" => Ok(()),
             // The probe's batch is no traces batch of the tests; misdeeds begin when it is over.
-            Some(instance) if is_probe(instance, batch) && instance.behaviour != "probe_error" => Ok(()),
+            Some(instance) if is_probe(instance, batch) => misbehave_at_first(&instance.behaviour),
             Some(instance) => misbehave(instance, batch),
             None => Err("process was called before configure".to_owned()),
         })
     }
+}
+
+fn misbehave_at_first(behaviour: &str) -> Result<(), String> {
+    match behaviour {
+        "probe_error" => return Err("the probe displeases me".to_owned()),
+        "probe_trap" => trap(),
+        "probe_spin" => spin(),
+        "probe_allocate" => allocate(),
+        _ => {}
+    }
+    Ok(())
 }
 
 fn misbehave(this: &Instance, batch: &Batch) -> Result<(), String> {
@@ -101,7 +118,6 @@ fn misbehave(this: &Instance, batch: &Batch) -> Result<(), String> {
             take(this, batch);
             batch.values(&this.name);
         }
-        "probe_error" => return Err("the probe displeases me".to_owned()),
         "trap" => trap(),
         "alternate" if this.calls.get().is_multiple_of(2) => trap(),
         "alternate" => {}
@@ -110,11 +126,16 @@ fn misbehave(this: &Instance, batch: &Batch) -> Result<(), String> {
         "recurse" => {
             black_box(recurse(1));
         }
-        "allocate" => loop {
-            // Never written to: filling it would take longer than the deadline on a slow machine.
-            std::mem::forget(std::hint::black_box(Vec::<u8>::with_capacity(1 << 20)));
-        },
+        "allocate" => allocate(),
+        "slow_leak" => std::mem::forget(black_box(vec![1_u8; 64 << 10])),
         "leak" => std::mem::forget(std::hint::black_box(vec![1_u8; 8 << 20])),
+        // Texts of one batch come out with the next.
+        "quote_the_last_batch" => {
+            let last = this.last.replace(batch.values(&this.name).bytes);
+            if !last.is_empty() {
+                return Err(String::from_utf8_lossy(&last).into_owned());
+            }
+        }
         "return_error" => return Err(String::from_utf8_lossy(&batch.values(&this.name).bytes).into_owned()),
         "open_late" => {
             Field::open(&["span.kind".to_owned()])?;
@@ -204,6 +225,13 @@ fn behaviour_of(config: &str) -> Option<String> {
 
 fn trap() -> ! {
     core::arch::wasm32::unreachable()
+}
+
+fn allocate() -> ! {
+    loop {
+        // Never written to: filling it would take longer than the deadline on a slow machine.
+        std::mem::forget(black_box(Vec::<u8>::with_capacity(1 << 20)));
+    }
 }
 
 fn spin() -> ! {

@@ -36,6 +36,11 @@ pub fn started(
         writeln!(err, "  {:<22} {sampled}", "")?;
     }
     writeln!(err, "  {:<22} {}; past it senders are told to retry", "byte budget", engine.limit)?;
+    let (maxima, overcommitted) = &engine.maxima;
+    writeln!(err, "  {:<22} {maxima}", "sum of maxima")?;
+    if let Some(overcommitted) = overcommitted {
+        writeln!(err, "  {:<22} {overcommitted}", "warning")?;
+    }
     let queue_mib = engine.limit.queue_bytes(config.exporters.len()) >> 20;
     for exporter in &config.exporters {
         writeln!(err, "  {:<22} {}", format!("exporter {}", exporter.name), promise(exporter, queue_mib))?;

@@ -1,6 +1,7 @@
 //! The process's byte budget: what is read from a socket is charged here before it is read.
 
 pub mod limit;
+pub mod maxima;
 pub mod tail;
 
 use std::sync::Arc;

@@ -30,6 +30,10 @@ pub trait Generation: Send + Sync + fmt::Debug {
     /// An error says that the stage cannot judge anything now, for whatever reason and whatever it would be shown: with
     /// [`OnFault::Reject`] requests are told to retry then, and none of their records is blamed.
     fn instance(&self) -> Result<Box<dyn Instance>, Fault>;
+    /// The most guest memory that one of its instances may have.
+    fn instance_bytes_max(&self) -> u64 {
+        0
+    }
     /// An instance for one thread of a tail sampler, where the component is a policy; a fault where it is not.
     fn policy(&self) -> Result<Box<dyn Policy>, Fault> {
         Err(Fault { kind: FaultKind::BadOutput, message: "the component is not a policy".to_owned() })

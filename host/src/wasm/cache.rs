@@ -18,6 +18,8 @@ use super::component::hex;
 
 /// Files kept; beyond that the oldest goes. A component takes 1 to 40 MiB.
 const FILES_MAX: usize = 64;
+/// Bytes of all of them: one component made to have much machine code could take hundreds of MiB.
+const FILES_BYTES_MAX: u64 = 1 << 30;
 const SUFFIX: &str = ".cwasm";
 /// Files that are being written. One this old was left by a process that died.
 const NEW_PREFIX: &str = ".new-";
@@ -86,20 +88,26 @@ impl Cache {
 
     fn prune(&self) {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
-        let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
+        let mut files: Vec<(SystemTime, PathBuf, u64)> = Vec::new();
         for entry in entries.flatten() {
-            let Ok(modified) = entry.metadata().and_then(|file| file.modified()) else { continue };
+            let Ok(meta) = entry.metadata() else { continue };
+            let Ok(modified) = meta.modified() else { continue };
             let name = entry.file_name();
             let name = name.to_string_lossy();
             if name.ends_with(SUFFIX) {
-                files.push((modified, entry.path()));
+                files.push((modified, entry.path(), meta.len()));
             } else if name.starts_with(NEW_PREFIX) && modified.elapsed().is_ok_and(|age| age > NEW_AGE_MAX) {
                 self.remove(&entry.path());
             }
         }
         files.sort_unstable();
-        for (_, path) in files.iter().take(files.len().saturating_sub(FILES_MAX)) {
-            self.remove(path);
+        let mut bytes = 0;
+        for (number, (_, path, len)) in files.iter().rev().enumerate() {
+            bytes += len;
+            // The newest is about to be mapped, however large it is.
+            if number > 0 && (number >= FILES_MAX || bytes > FILES_BYTES_MAX) {
+                self.remove(path);
+            }
         }
     }
 }
@@ -178,6 +186,21 @@ mod tests {
         file.set_modified(SystemTime::now() - 2 * NEW_AGE_MAX).expect("sets");
         put(&cache, "l", "code");
         assert_eq!(left(), FILES_MAX);
+    }
+
+    #[test]
+    fn keeps_a_bounded_number_of_bytes() {
+        let dir = tempfile::tempdir().expect("creates");
+        let cache = Cache::open(&dir.path().join("cache")).expect("opens");
+        let paths = ["oldest", "older"].map(|key| put(&cache, key, "code"));
+        for (age, path) in [2, 1].into_iter().zip(&paths) {
+            let file = File::options().write(true).open(path).expect("opens");
+            // Sparse, so that it takes no space.
+            file.set_len(FILES_BYTES_MAX / 3 * 2).expect("grows");
+            file.set_modified(SystemTime::now() - Duration::from_secs(age)).expect("sets");
+        }
+        let newest = put(&cache, "newest", "code");
+        assert_eq!([&paths[0], &paths[1], &newest].map(|path| path.exists()), [false, true, true]);
     }
 
     #[test]

@@ -4,12 +4,13 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit};
 
 use super::component::COMPONENT_BYTES_MAX;
 use super::engine::{Cpu, engine};
@@ -90,10 +91,21 @@ fn failure(status: ExitStatus, mut messages: File) -> CompileError {
     let mut text = Vec::new();
     // Without its messages the status still tells that it failed.
     let _unreadable = messages.rewind().and_then(|()| messages.take(64 << 10).read_to_end(&mut text));
-    let message = printable(&String::from_utf8_lossy(&text), MESSAGE_CHARS_MAX);
-    let message =
-        if message.is_empty() { "it said nothing; one of its limits may have ended it".to_owned() } else { message };
+    let mut message = printable(&String::from_utf8_lossy(&text), MESSAGE_CHARS_MAX);
+    if message.is_empty() {
+        message = limit_met(status.signal()).to_owned();
+    }
     CompileError::Failed { status: status.to_string(), message }
+}
+
+/// Which limit a compiler met that was ended by this signal and could not say why itself.
+fn limit_met(signal: Option<i32>) -> &'static str {
+    match signal {
+        Some(signal) if signal == Signal::XCPU.as_raw() => "it took more CPU time than compiling may take",
+        Some(signal) if signal == Signal::XFSZ.as_raw() => "it made more machine code than a component may have",
+        Some(signal) if signal == Signal::ABORT.as_raw() => "it needed more memory than compiling may take",
+        Some(_) | None => "it said nothing; one of its limits may have ended it",
+    }
 }
 
 /// The compiler's process: bounds itself, reads a component from standard input, writes machine code to standard output.
@@ -124,8 +136,15 @@ fn limit_this_process() -> io::Result<()> {
         (Resource::Fsize, ARTIFACT_BYTES_MAX),
         (Resource::Core, 0),
     ] {
-        setrlimit(resource, Rlimit { current: Some(max), maximum: Some(max) })?;
+        // Whoever started the engine may have set lower ones, which count, and which cannot be raised.
+        let set = getrlimit(resource);
+        let least = |set: Option<u64>, max: u64| Some(set.map_or(max, |set| set.min(max)));
+        // Past the first the process gets the signal that says which limit it was, past the second it is ended without.
+        let (current, maximum) = (least(set.current, max), least(set.maximum, max.saturating_add(1)));
+        setrlimit(resource, Rlimit { current, maximum })?;
     }
+    // Where memory is short, the compiler goes before the engine (proc_pid_oom_score_adj(5)).
+    let _kernel_without_it = std::fs::write("/proc/self/oom_score_adj", "1000");
     // Ends with the engine that waits for it.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     nice(COMPILE_NICE)?;

@@ -100,13 +100,20 @@ impl Denied {
     }
 }
 
+/// Control characters, and those that break lines or turn the direction of text round (Unicode Standard Annex 9, "Directional Formatting
+/// Characters"): what is read would not be what stands there.
+pub(super) fn is_steering(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// ` (in a <- b <- c)`, innermost first: names of the component's own functions.
 fn frames(error: &wasmtime::Error) -> String {
     let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
     let mut text = String::new();
     for frame in trace.frames().iter().filter(|frame| frame.func_name().is_some()).take(FRAMES_SHOWN_MAX) {
         let name = frame.func_name().unwrap_or_default();
-        let name: String = name.chars().filter(|c| !c.is_control()).take(FRAME_CHARS_MAX).collect();
+        let name: String = name.chars().filter(|&c| !is_steering(c)).take(FRAME_CHARS_MAX).collect();
         let arrow = if text.is_empty() { " (in " } else { " <- " };
         // Writing to a String cannot fail.
         let _infallible = write!(text, "{arrow}{name}");
@@ -117,11 +124,16 @@ fn frames(error: &wasmtime::Error) -> String {
     text
 }
 
-/// A guest's own text made fit for a log line or a terminal: bounded, control characters escaped.
+/// A guest's own text made fit for a log line or a terminal: bounded, what steers either is escaped, and further lines are indented, so
+/// that none of them looks like a line of ours.
 pub(super) fn printable(text: &str, chars_max: usize) -> String {
     let mut out = String::new();
     for c in text.trim().chars().take(chars_max) {
-        if c.is_control() && c != '\n' { out.extend(c.escape_default()) } else { out.push(c) }
+        match c {
+            '\n' => out.push_str("\n  "),
+            c if is_steering(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
     }
     if text.trim().chars().nth(chars_max).is_some() {
         out.push_str(" ...");
@@ -137,6 +149,7 @@ mod tests {
     fn guest_texts_are_bounded_and_escaped() {
         assert_eq!(printable("plain", 10), "plain");
         assert_eq!(printable("\u{1b}[31mred\n", 100), "\\u{1b}[31mred");
+        assert_eq!(printable("a\nERROR b\r\u{202e}c", 100), "a\n  ERROR b\\u{d}\\u{202e}c");
         assert_eq!(printable(&"x".repeat(11), 10), "xxxxxxxxxx ...");
     }
 

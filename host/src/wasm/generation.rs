@@ -201,6 +201,10 @@ impl<W: World> Generation for WasmGeneration<W> {
         &self.0.opened.rules
     }
 
+    fn instance_bytes_max(&self) -> u64 {
+        self.0.bounds.memory_bytes_max
+    }
+
     fn instance(&self) -> Result<Box<dyn Instance>, Fault> {
         W::instance(|| self.take())
     }

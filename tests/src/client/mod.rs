@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -137,6 +137,9 @@ pub struct Report {
     pub retries: BTreeMap<String, u64>,
     /// Time from the first byte to the acknowledgement of each settled request, of its last try.
     pub latencies: Vec<Duration>,
+    /// Of plans with a rate: time from when each settled request was due to its acknowledgement, so that one that is late counts for
+    /// those that wait behind it.
+    pub delays: Vec<Duration>,
     /// From the first request to the last answer.
     pub elapsed: Duration,
 }
@@ -154,29 +157,74 @@ impl Report {
 
     /// The latency that `share` (0 to 1) of the requests did not exceed. Sorts.
     pub fn latency(&mut self, share: f64) -> Duration {
-        self.latencies.sort_unstable();
-        let last = self.latencies.len().saturating_sub(1);
-        self.latencies.get((last as f64 * share).round() as usize).copied().unwrap_or_default()
+        quantile(&mut self.latencies, share)
     }
 
-    fn absorb(&mut self, other: Report) {
+    /// The same of the delays.
+    pub fn delay(&mut self, share: f64) -> Duration {
+        quantile(&mut self.delays, share)
+    }
+
+    /// Adds what other senders were told. The longer of the two times counts.
+    pub fn absorb(&mut self, other: Report) {
         self.settled.extend(other.settled);
         self.latencies.extend(other.latencies);
+        self.delays.extend(other.delays);
+        self.elapsed = self.elapsed.max(other.elapsed);
         for (message, count) in other.retries {
             *self.retries.entry(message).or_default() += count;
         }
     }
 }
 
+fn quantile(times: &mut [Duration], share: f64) -> Duration {
+    times.sort_unstable();
+    let last = times.len().saturating_sub(1);
+    times.get((last as f64 * share).round() as usize).copied().unwrap_or_default()
+}
+
 /// Sends requests 0, 1, 2, ... of `workload` as run `run` and waits for all answers.
 pub async fn run<S: Source>(address: SocketAddr, workload: &Arc<S>, run: u16, plan: Plan) -> Result<Report> {
+    run_while(address, workload, run, plan, &Arc::new(AtomicBool::new(true))).await
+}
+
+/// A sender beside a test, which ends it.
+pub struct Steady {
+    is_on: Arc<AtomicBool>,
+    sending: tokio::task::JoinHandle<Result<Report>>,
+}
+
+impl Steady {
+    /// Begins to send, as [`run`] does.
+    pub fn start<S: Source>(address: SocketAddr, workload: &Arc<S>, run: u16, plan: Plan) -> Self {
+        let is_on = Arc::new(AtomicBool::new(true));
+        let (of_task, workload) = (Arc::clone(&is_on), Arc::clone(workload));
+        let sending = tokio::spawn(async move { run_while(address, &workload, run, plan, &of_task).await });
+        Self { is_on, sending }
+    }
+
+    /// Sends no new request, and waits for all answers.
+    pub async fn stop(self) -> Result<Report> {
+        self.is_on.store(false, Ordering::Relaxed);
+        self.sending.await?
+    }
+}
+
+async fn run_while<S: Source>(
+    address: SocketAddr,
+    workload: &Arc<S>,
+    run: u16,
+    plan: Plan,
+    is_on: &Arc<AtomicBool>,
+) -> Result<Report> {
     let next = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
     let mut lanes = tokio::task::JoinSet::new();
     for _ in 0..plan.connections.max(1) {
         let connection = Connection::open(address, plan.protocol, plan.gzip).await?;
         for _ in 0..plan.in_flight.max(1) {
-            let lane = Lane { plan, run, start, next: Arc::clone(&next), workload: Arc::clone(workload) };
+            let (next, workload, is_on) = (Arc::clone(&next), Arc::clone(workload), Arc::clone(is_on));
+            let lane = Lane { plan, run, start, next, workload, is_on };
             lanes.spawn(lane.drive(connection.clone()));
         }
     }
@@ -195,6 +243,7 @@ struct Lane<S> {
     start: Instant,
     next: Arc<AtomicU64>,
     workload: Arc<S>,
+    is_on: Arc<AtomicBool>,
 }
 
 impl<S: Source> Lane<S> {
@@ -205,15 +254,16 @@ impl<S: Source> Lane<S> {
             if number >= self.plan.requests {
                 return report;
             }
-            if let Some(rate) = self.plan.rate {
-                let due = Duration::from_secs_f64(number as f64 / rate);
+            let due = self.plan.rate.map(|rate| Duration::from_secs_f64(number as f64 / rate));
+            if let Some(due) = due {
                 tokio::time::sleep(due.saturating_sub(self.start.elapsed())).await;
             }
-            if self.start.elapsed() >= self.plan.time {
+            if self.start.elapsed() >= self.plan.time || !self.is_on.load(Ordering::Relaxed) {
                 return report;
             }
             let body = self.workload.request(self.run, number);
             let settled = self.until_settled(&mut connection, &body, &mut report).await;
+            report.delays.extend(due.map(|due| self.start.elapsed().saturating_sub(due)));
             report.settled.push((number, settled));
         }
     }

@@ -4,9 +4,11 @@
 
 mod bad_edits;
 mod bad_policies;
+mod bombs;
 mod building;
 mod editing;
 mod host_state;
 mod lab;
 mod misbehaving;
 mod policies;
+mod refusals;

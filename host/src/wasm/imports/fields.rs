@@ -4,6 +4,7 @@ use wasmtime::component::Resource;
 
 use crate::batch::{Field, PathError};
 use crate::wasm::bindings::fields::{Host, HostField, HostRule};
+use crate::wasm::fault::is_steering;
 use crate::wasm::state::{FieldHandle, RuleHandle, State};
 
 /// Fields of one instance. One scan reads all of a level, so each costs every batch.
@@ -90,7 +91,7 @@ impl State {
         if self.opened.rules.len() >= RULES_MAX {
             return Err(format!("more than {RULES_MAX} rules"));
         }
-        if name.is_empty() || name.len() > RULE_BYTES_MAX || name.chars().any(char::is_control) {
+        if name.is_empty() || name.len() > RULE_BYTES_MAX || name.chars().any(is_steering) {
             return Err(format!("a rule's name has 1 to {RULE_BYTES_MAX} bytes and no control characters"));
         }
         if self.opened.rules.contains(&name) {
