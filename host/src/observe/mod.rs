@@ -1,5 +1,6 @@
 //! What the engine tells of itself.
 
+pub mod guests;
 pub mod log;
 pub mod metrics;
 pub mod sampling;
