@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
 use rustix::time::{ClockId, clock_gettime};
 use sluicebox::batch::{Batch, Column, Field};
-use sluicebox::config::model::{Component, StageLimits};
+use sluicebox::config::model::{Component, Grants, StageLimits};
 use sluicebox::memory::Budget;
 use sluicebox::pipeline::stage::{Generation, Instance};
 use sluicebox::signal::Signal;
@@ -154,6 +154,8 @@ fn build_for(workers: usize, runtime: &Runtime, component: Component, config: &s
         role: Role::Processor,
         config: config.to_owned(),
         keys: Vec::new(),
+        grants: Grants::ALL,
+        tables: Vec::new(),
         limits,
         on_fault: None,
         workers,

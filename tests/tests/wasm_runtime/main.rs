@@ -5,6 +5,7 @@
 mod bad_edits;
 mod bad_policies;
 mod building;
+mod capabilities;
 mod editing;
 mod host_state;
 mod lab;
