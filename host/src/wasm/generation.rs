@@ -175,12 +175,8 @@ impl<W: World> WasmGeneration<W> {
 /// What all instances of a generation are given.
 fn given(spec: &GenerationSpec, sandbox: &Sandbox) -> Result<Given, ConfigureError> {
     let tables = sandbox.tables.give(&spec.tables)?;
-    let log = LogOf {
-        stage: spec.stage.clone(),
-        generation: spec.number,
-        lines_per_second: spec.limits.log_lines_per_second,
-        counts: sandbox.metrics.log(&spec.stage),
-    };
+    let (lines_per_second, counts) = (spec.limits.log_lines_per_second, sandbox.metrics.log(&spec.stage));
+    let log = LogOf::new(&spec.stage, spec.number, counts, lines_per_second, spec.workers);
     Ok(Given { keys: Keys::new(&spec.keys), tables, log })
 }
 

@@ -4,8 +4,8 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::bindings::logging::Severity;
@@ -20,20 +20,41 @@ const TAIL_CHARS_MAX: usize = 4096;
 /// Numbers from here on, and below its inverse, are written with an exponent.
 const PLAIN_NUMBER_MAX: f64 = 1e15;
 
-/// Whose lines they are.
+/// Whose lines they are, and how many of them there may be.
 #[derive(Debug, Default)]
 pub(super) struct LogOf {
-    pub(super) stage: String,
-    pub(super) generation: u64,
-    pub(super) lines_per_second: u32,
-    pub(super) counts: Arc<LogCounts>,
+    stage: String,
+    generation: u64,
+    counts: Arc<LogCounts>,
+    /// Of all instances together: one that is made after a fault has no more lines than the one before.
+    lines_per_second: u32,
+    rate: Mutex<LineRate>,
+}
+
+impl LogOf {
+    /// With so many lines in a second for each of so many instances.
+    pub(super) fn new(
+        stage: &str,
+        generation: u64,
+        counts: Arc<LogCounts>,
+        lines_per_second: u32,
+        instances: usize,
+    ) -> Self {
+        let instances = u32::try_from(instances.max(1)).unwrap_or(u32::MAX);
+        let lines_per_second = lines_per_second.saturating_mul(instances);
+        Self { stage: stage.to_owned(), generation, counts, lines_per_second, rate: Mutex::default() }
+    }
+
+    fn admit(&self) -> bool {
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        rate.admit(self.lines_per_second, Instant::now())
+    }
 }
 
 /// The lines of one instance.
 #[derive(Debug, Default)]
 pub(super) struct Logbook {
     tail: VecDeque<String>,
-    rate: LineRate,
     /// Left out since the last line that was written.
     left_out: u64,
     /// Lines are not written: those of calls that do not count, and what another instance has said already.
@@ -44,7 +65,7 @@ impl Logbook {
     pub(super) fn write(&mut self, of: &LogOf, severity: Severity, text: &str) {
         let line = printable_line(text);
         if !self.is_quiet {
-            if self.rate.admit(of.lines_per_second, Instant::now()) {
+            if of.admit() {
                 of.counts.written.fetch_add(1, Ordering::Relaxed);
                 told(of, severity, &line, std::mem::take(&mut self.left_out));
             } else {
@@ -171,8 +192,9 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_counted() {
-        let (mut book, of) = (Logbook::default(), LogOf { lines_per_second: 3, ..LogOf::default() });
-        (0..8).for_each(|_| book.write(&of, Severity::Debug, "x"));
+        let of = LogOf::new("wasm/test", 1, Arc::default(), 1, 3);
+        // A new instance after each line.
+        (0..8).for_each(|_| Logbook::default().write(&of, Severity::Debug, "x"));
         assert_eq!((of.counts.written.load(Ordering::Relaxed), of.counts.left_out.load(Ordering::Relaxed)), (3, 5));
     }
 

@@ -52,8 +52,15 @@ pub enum Measured {
     Counter(u64),
     /// What it was set to last; None before that.
     Gauge(Option<f64>),
-    /// The upper bounds of its buckets, how many values are in each and above the last, and the sum of all.
-    Histogram { bounds: Vec<f64>, counts: Vec<u64>, sum: f64 },
+    /// Values by size.
+    Histogram {
+        /// Upper bounds of the buckets.
+        bounds: Vec<f64>,
+        /// How many values are in each, and above the last.
+        counts: Vec<u64>,
+        /// Of all values.
+        sum: f64,
+    },
 }
 
 impl Told {

@@ -42,7 +42,10 @@ impl HostTable for State {
         let opened = opened.ok_or_else(|| bad_output("a table that was not opened"))?;
         let (columns, table) = (Arc::clone(&opened.columns), self.given.tables.get(&opened.name));
         let table = Arc::clone(table.ok_or_else(|| bad_output("a table that was not opened"))?);
-        let mut found = Found::new(keys.kinds.len().saturating_mul(columns.len()));
+        let len = keys.kinds.len().saturating_mul(columns.len());
+        // Charged before it is allocated.
+        self.host_took((len as u64).saturating_mul(VALUE_BYTES))?;
+        let mut found = Found::new(len);
         let mut text = KeyText::default();
         for (number, (&kind, ends)) in keys.kinds.iter().zip(keys.offsets.windows(2)).enumerate() {
             if number > 0 && number.is_multiple_of(KEYS_PER_LOOK) && self.deadline.is_over() {
@@ -56,9 +59,7 @@ impl HostTable for State {
             let row = key_of(kind, bytes, &mut text)?.and_then(|key| table.find(key));
             let cells =
                 columns.iter().map(|&column| row.map_or((Kind::Absent, &[][..]), |row| table.cell(row, column)));
-            let taken: u64 = cells.clone().map(|(_, bytes)| VALUE_BYTES + bytes.len() as u64).sum();
-            // Before it is taken.
-            self.host_took(taken)?;
+            self.host_took(cells.clone().map(|(_, bytes)| bytes.len() as u64).sum())?;
             cells.for_each(|(kind, bytes)| found.push(kind, bytes));
         }
         Ok(found.0)
