@@ -90,7 +90,9 @@ impl<W: World> GuestInstance<W> {
     /// Its calls count nowhere: they are tried.
     pub(super) fn be_tried(&mut self, states: &Arc<Attached>) {
         self.attach(states);
-        self.store.state_mut().logbook.is_quiet = true;
+        let state = self.store.state_mut();
+        state.meters.detach();
+        state.logbook.is_quiet = true;
     }
 
     /// With what the component has said last.

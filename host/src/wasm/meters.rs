@@ -42,6 +42,11 @@ impl Meters {
         self.series = Some(series);
     }
 
+    /// Counts nowhere from now on.
+    pub(super) fn detach(&mut self) {
+        self.series = None;
+    }
+
     pub(super) fn add(&mut self, metric: u32, amount: u64) -> Result<(), NotOpened> {
         let Some(Staged::Counter(sum)) = self.staged.get_mut(metric as usize) else { return Err(NotOpened) };
         *sum = sum.saturating_add(amount);
