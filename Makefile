@@ -1,8 +1,8 @@
 # `make run` and `make test` are each enough by themselves on a fresh machine; see README.md.
 
 CARGO_BUILD := .ci/progress cargo build --release --locked
-BUNDLED     := filter attributes redaction tail-sampling probabilistic-sampler rate-limiting
-GUESTS      := $(BUNDLED) misbehaving misbehaving-policy misbehaving-redactor drop-health-checks
+BUNDLED     := filter attributes redaction tail-sampling probabilistic-sampler rate-limiting lookup
+GUESTS      := $(BUNDLED) misbehaving misbehaving-enricher misbehaving-policy misbehaving-redactor drop-health-checks
 PYTHON      := target/venv/ready
 POLYGLOT    := javascript-filter javascript-policy python-filter python-policy
 FUZZ_SECONDS ?= 20

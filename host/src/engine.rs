@@ -130,6 +130,7 @@ impl Engine {
             cache_dir: surroundings.cache.clone(),
         };
         let runtime = Runtime::new(options).map_err(StartError::Runtime)?;
+        metrics.show_guests(runtime.guest_metrics());
         let build: Arc<Build> =
             Arc::new(move |stage, number| runtime.build_generation(generation_spec(stage, number, workers)));
         let stages = Stages::new(first_generations(&build, &config).await?, &metrics);
@@ -250,6 +251,8 @@ pub fn generation_spec(stage: &Stage, number: u64, workers: usize) -> Generation
         },
         config: stage.config.clone(),
         keys: stage.keys.clone(),
+        grants: stage.grants,
+        tables: stage.tables.clone(),
         limits: stage.limits,
         on_fault: stage.on_fault,
         workers,

@@ -12,6 +12,7 @@ pub mod json;
 pub mod observe;
 pub mod pipeline;
 pub mod receive;
+pub mod table;
 pub mod tail;
 pub mod wasm;
 

@@ -19,7 +19,7 @@ macro_rules! bundled {
 }
 
 static BUNDLED: &[Bundled] =
-    bundled!["filter", "attributes", "redaction", "tail-sampling", "probabilistic-sampler", "rate-limiting"];
+    bundled!["filter", "attributes", "redaction", "tail-sampling", "probabilistic-sampler", "rate-limiting", "lookup"];
 
 fn main() -> ExitCode {
     sluicebox::cli::main(BUNDLED)

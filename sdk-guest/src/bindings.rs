@@ -21,6 +21,10 @@ wit_bindgen::generate!({
             import sluicebox:telemetry/editing@0.1.0;
             import sluicebox:telemetry/host-hash@0.1.0;
             import sluicebox:telemetry/host-state@0.1.0;
+            import sluicebox:telemetry/logging@0.1.0;
+            import sluicebox:telemetry/metering@0.1.0;
+            import sluicebox:telemetry/clock@0.1.0;
+            import sluicebox:telemetry/lookup@0.1.0;
             export sluicebox:telemetry/plugin@0.1.0;
         }
     ",
@@ -79,6 +83,7 @@ pub mod policies {
 pub use policies::sluicebox::telemetry::traces::{TraceBatch, Verdicts};
 pub use sluicebox::telemetry::adding::{insert as insert_rows, insert_values};
 pub use sluicebox::telemetry::batches::{Batch, Rows, Values};
+pub use sluicebox::telemetry::clock::now_unix_nano;
 pub use sluicebox::telemetry::contents::{
     Leaves, key_counts, leaf_counts, read as read_contents, where_keys, where_leaves,
 };
@@ -87,6 +92,9 @@ pub use sluicebox::telemetry::editing::{remove_keys, rename_keys, replace_leaves
 pub use sluicebox::telemetry::fields::{Field, Rule, Signal};
 pub use sluicebox::telemetry::host_hash::Key;
 pub use sluicebox::telemetry::host_state::{Bucket, Tally};
+pub use sluicebox::telemetry::logging::{Line, Severity, write as write_log};
+pub use sluicebox::telemetry::lookup::Table;
+pub use sluicebox::telemetry::metering::{Counter, Gauge, Histogram};
 
 use std::cell::Cell;
 

@@ -70,6 +70,25 @@ impl Batch<'_> {
         }
     }
 
+    /// As [`Batch::set_entries`], only in rows that do not have the field. What is absent is left out.
+    pub fn insert_entries<'v>(
+        &self,
+        field: &Field,
+        by: &Field,
+        entries: impl IntoIterator<Item = (u32, Value<'v>)>,
+        rule: &Rule,
+    ) {
+        let (mut which, mut to) = (Vec::new(), Column::new());
+        for (entry, value) in entries.into_iter().filter(|(_, value)| !matches!(value, Value::Unknown | Value::Absent))
+        {
+            which.push(entry);
+            to.push(value);
+        }
+        if !which.is_empty() {
+            host::insert_values(self.handle(), &field.handle, &by.handle, &which, &to.lists, &rule.handle);
+        }
+    }
+
     /// Entries of `by` that are answered, and the answers.
     fn answers(&self, by: &Field, mut f: impl FnMut(Tuple<'_>) -> Option<NewValue>) -> (Vec<u32>, Column) {
         let (mut which, mut to) = (Vec::new(), Column::new());

@@ -84,7 +84,10 @@
 //! sluicebox_guest::export_policy!(ErrorsAndSome);
 //! ```
 //!
-//! What a component calls is what it imports, and so what it may do: one that calls nothing that edits cannot edit.
+//! What a component calls is what it imports, and so what it may do: one that calls nothing that edits cannot edit. Some of it the operator
+//! has to grant (`grants` of the stage): [`LogLine`] and [`log()`] (`log`), [`Counter`], [`Gauge`] and [`Histogram`] (`metrics`),
+//! [`now_unix_nano`] (`clock`), [`Table`] (`lookup`), and of processors [`Bucket`] and [`Tally`] (`state`). A component that calls what it
+//! was not granted is refused.
 //!
 //! For `wasm32` the crate talks to the host by the contract in `wit/telemetry.wit`, where every call is documented. For every other
 //! target the same API works on batches in memory ([`testing`]), so a component is tested with plain `cargo test`.
@@ -104,6 +107,7 @@ pub mod testing;
 
 mod any_value;
 mod batch;
+mod clock;
 mod contents;
 mod editing;
 mod export;
@@ -111,8 +115,11 @@ mod field;
 mod hash;
 mod host_state;
 mod level;
+mod log;
+mod metrics;
 mod new_value;
 mod rows;
+mod table;
 mod threshold;
 mod trace_set;
 mod traces;
@@ -120,13 +127,17 @@ mod value;
 mod verdicts;
 
 pub use batch::{Batch, RowValues};
+pub use clock::now_unix_nano;
 pub use contents::{Contents, Key, Leaf, Place};
 pub use field::{Field, Rule};
 pub use hash::HashKey;
 pub use host_state::{Bucket, Tally, TallyRows};
 pub use level::{Level, Signal};
+pub use log::{LogLine, Severity, log};
+pub use metrics::{Counter, Gauge, Histogram};
 pub use new_value::NewValue;
 pub use rows::Rows;
+pub use table::Table;
 pub use threshold::Threshold;
 pub use trace_set::TraceSet;
 pub use traces::{Traces, Trigger};

@@ -29,6 +29,7 @@
 //! A misuse that the host answers with a fault panics here.
 
 mod batch;
+mod given;
 mod outcome;
 mod policy;
 mod traces;
@@ -37,10 +38,12 @@ mod tracestate;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::memory::{self, Opened, Secrets, States, configuring};
-use crate::{Batch, Processor};
+use crate::memory::{self, Opened, States, Told, configuring};
+use crate::{Batch, Processor, Severity};
 
+pub use crate::memory::{Measured, TestTable};
 pub use batch::TestBatch;
+pub use given::Given;
 pub use outcome::Outcome;
 pub use policy::{PolicyTester, Verdict, Vote};
 pub use traces::TestTraces;
@@ -57,8 +60,12 @@ impl<P: Processor> Tester<P> {
 
     /// Configures a processor where keys for [`HashKey`](crate::HashKey) have been configured: their names and what they hold.
     pub fn configure_with_keys(config: &str, keys: &[(&str, &[u8])]) -> Result<Tester<P>, String> {
-        let keys = keys.iter().map(|(name, secret)| ((*name).to_owned(), secret.to_vec())).collect();
-        Ok(Tester(Configured::new(keys, States::default(), || P::configure(config))?))
+        Tester::configure_with(config, &keys.iter().fold(Given::new(), |given, (name, secret)| given.key(name, secret)))
+    }
+
+    /// Configures a processor of a stage that has keys or tables.
+    pub fn configure_with(config: &str, given: &Given) -> Result<Tester<P>, String> {
+        Ok(Tester(Configured::new(given.clone(), States::default(), || P::configure(config))?))
     }
 
     /// Configures another in its place, as a live change does: host state is kept. On an error the processor before goes on.
@@ -66,9 +73,19 @@ impl<P: Processor> Tester<P> {
         self.0.follow(|| P::configure(config))
     }
 
-    /// Lets time pass for buckets and tallies, which stands still otherwise.
+    /// Lets time pass for the clock, buckets and tallies, which stands still otherwise.
     pub fn advance(&mut self, by: Duration) {
         self.0.states.advance(by);
+    }
+
+    /// The lines that it has logged since it was configured.
+    pub fn lines(&self) -> Vec<(Severity, String)> {
+        self.0.lines()
+    }
+
+    /// What a metric is that it opened.
+    pub fn metric(&self, name: &str) -> Option<Measured> {
+        self.0.told.metric(name)
     }
 
     /// The names of the rules that were opened, in order.
@@ -80,8 +97,8 @@ impl<P: Processor> Tester<P> {
     pub fn process(&mut self, batch: &TestBatch) -> Result<Outcome, String> {
         let data = Rc::new(batch.data.clone());
         let call = memory::Batch::new(data.clone());
-        let Configured { component, states, .. } = &mut self.0;
-        states.during(|| component.process(&Batch::__of_call(&call)))?;
+        let Configured { component, states, told, .. } = &mut self.0;
+        states.during(|| told.during(states.now(), || component.process(&Batch::__of_call(&call))))?;
         let (drops, edits) = call.into_effects();
         let mut outcome = Outcome::untouched(&data);
         for (level, rows, rule) in drops {
@@ -100,18 +117,30 @@ impl<P: Processor> Tester<P> {
 struct Configured<C> {
     component: C,
     opened: Opened,
-    secrets: Secrets,
+    given: Given,
     states: States,
+    told: Told,
 }
 
 impl<C> Configured<C> {
-    fn new(secrets: Secrets, states: States, configure: impl FnOnce() -> Result<C, String>) -> Result<Self, String> {
-        let (component, opened) = configuring(secrets.clone(), &states, configure);
-        Ok(Configured { component: component?, opened, secrets, states })
+    fn new(given: Given, states: States, configure: impl FnOnce() -> Result<C, String>) -> Result<Self, String> {
+        let told = Told::default();
+        let (component, opened) = configuring(given.to_memory(), &states, &told, configure);
+        Ok(Configured { component: component?, opened, given, states, told })
+    }
+
+    fn lines(&self) -> Vec<(Severity, String)> {
+        let severity = |severity| match severity {
+            memory::Severity::Debug => Severity::Debug,
+            memory::Severity::Info => Severity::Info,
+            memory::Severity::Warn => Severity::Warn,
+            memory::Severity::Error => Severity::Error,
+        };
+        self.told.lines().into_iter().map(|(of, text)| (severity(of), text)).collect()
     }
 
     fn follow(&mut self, configure: impl FnOnce() -> Result<C, String>) -> Result<(), String> {
-        *self = Configured::new(self.secrets.clone(), self.states.followed(), configure)?;
+        *self = Configured::new(self.given.clone(), self.states.followed(), configure)?;
         Ok(())
     }
 }

@@ -102,6 +102,14 @@ impl Values {
         Values { column, arity: arity.max(1) }
     }
 
+    pub(crate) fn lists(&self) -> &host::Values {
+        &self.column
+    }
+
+    pub(crate) fn arity(&self) -> usize {
+        self.arity
+    }
+
     /// How many entries, the absent one included.
     pub fn len(&self) -> usize {
         self.column.kinds.len() / self.arity
@@ -155,6 +163,11 @@ impl<'a> Tuple<'a> {
     /// The value for the path at `position`; past the end, absent.
     pub fn get(self, position: usize) -> Value<'a> {
         if position < self.values.arity { self.values.at(self.first + position) } else { Value::Absent }
+    }
+
+    /// True where it is absent for all paths.
+    pub fn is_absent(self) -> bool {
+        (0..self.len()).all(|position| self.get(position).is_absent())
     }
 
     /// How many paths.

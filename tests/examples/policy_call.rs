@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Valu
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
 use sluicebox::batch::Batch;
-use sluicebox::config::model::{Component, StageLimits};
+use sluicebox::config::model::{Component, Grants, StageLimits};
 use sluicebox::memory::Budget;
 use sluicebox::pipeline::stage::Policy;
 use sluicebox::signal::Signal;
@@ -90,6 +90,8 @@ fn policy(runtime: &Runtime, behaviour: &str) -> Box<dyn Policy> {
         role: Role::Policy,
         config: format!(r#"{{"behaviour": "{behaviour}", "burst": 1e15}}"#),
         keys: Vec::new(),
+        grants: Grants::ALL,
+        tables: Vec::new(),
         limits,
         on_fault: None,
         workers: 1,

@@ -16,10 +16,11 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
 use rustix::time::{ClockId, clock_gettime};
 use sluicebox::batch::{Batch, Column, Field};
-use sluicebox::config::model::{Component, StageLimits};
+use sluicebox::config::model::{Component, Grants, StageLimits};
 use sluicebox::memory::Budget;
 use sluicebox::pipeline::stage::{Generation, Instance};
 use sluicebox::signal::Signal;
+use sluicebox::table::{Format, Table};
 use sluicebox::wasm::{Bundled, Compiler, Cpu, GenerationSpec, Role, Runtime, RuntimeOptions, precompile};
 use sluicebox_tests::cost::median_nanos;
 
@@ -86,7 +87,37 @@ fn main() {
             black_box(crate::runtime(bundled));
         })
     );
+    look_up(&runtime);
     polyglot(&runtime);
+}
+
+/// The bundled `lookup`, beside the filter above: of ten names, and of names that are all different; with rows for all of them, so that
+/// every span gets an attribute, and with none.
+fn look_up(runtime: &Runtime) {
+    let config = r#"{"table": "t", "key": "span.name", "set": {"team": "team"}}"#;
+    for (what, name, rows) in
+        [("none of 10 rows", "other", 10), ("of 10 rows", "name", 10), ("of 1,000,000 rows", "name", 1_000_000)]
+    {
+        let text: String = (0..rows).map(|n| format!("{name} {n},team {}\n", n % 100)).collect();
+        let started = Instant::now();
+        let table = Table::load(Format::Csv, "name", format!("name,team\n{text}").as_bytes()).expect("a table");
+        println!(
+            "a table {what}: {} KiB, read in {:.1} ms",
+            table.memory_bytes() >> 10,
+            started.elapsed().as_secs_f64() * 1e3
+        );
+        let spec = GenerationSpec { tables: vec![("t".to_owned(), table)], ..spec(1, file("lookup"), config) };
+        let generation = runtime.build_generation(spec).expect("builds");
+        let mut instance = generation.instance().expect("is prepared");
+        for (names, spans) in [(10, 512), (10, 2048), (2048, 2048)] {
+            let mut batch = Some(Batch::index(Signal::Traces, vec![traces_of(spans, names)]).expect("is valid"));
+            let whole = call_ns(&mut *instance, &mut batch, spans as u32);
+            println!(
+                "{spans:>5} rows, {names:>4} names: lookup {whole:>8.0} ns = {:>6.1} ns per row",
+                whole / spans as f64
+            );
+        }
+    }
 }
 
 /// Filters in other languages; they repeat ten values as the one in Rust does.
@@ -141,24 +172,29 @@ fn build(runtime: &Runtime, component: Component, config: &str) -> Arc<dyn Gener
 }
 
 fn build_for(workers: usize, runtime: &Runtime, component: Component, config: &str) -> Arc<dyn Generation> {
+    runtime.build_generation(spec(workers, component, config)).expect("builds")
+}
+
+fn spec(workers: usize, component: Component, config: &str) -> GenerationSpec {
     let limits = StageLimits {
         memory_bytes_max: None,
         deadline: Duration::from_millis(50),
         output_bytes_max: 16 << 20,
         log_lines_per_second: 10,
     };
-    let spec = GenerationSpec {
+    GenerationSpec {
         stage: "bench".to_owned(),
         number: 1,
         component,
         role: Role::Processor,
         config: config.to_owned(),
         keys: Vec::new(),
+        grants: Grants::ALL,
+        tables: Vec::new(),
         limits,
         on_fault: None,
         workers,
-    };
-    runtime.build_generation(spec).expect("builds")
+    }
 }
 
 fn file(name: &str) -> Component {
@@ -170,11 +206,16 @@ fn path(name: &str) -> PathBuf {
 }
 
 fn traces(rows: usize) -> Bytes {
+    traces_of(rows, 10)
+}
+
+/// Spans of so many different names.
+fn traces_of(rows: usize, names: usize) -> Bytes {
     let spans = (0..rows)
         .map(|n| Span {
             trace_id: (n as u128 + 1).to_be_bytes().to_vec(),
             span_id: vec![1; 8],
-            name: format!("name {}", n % 10),
+            name: format!("name {}", n % names),
             ..Span::default()
         })
         .collect();

@@ -173,6 +173,7 @@ async fn files_with_tail_sampling_are_valid() {
         "tests/cases/config/collector-production-template-tail/config.yaml",
         "tests/cases/config/collector-quick-reference-tail/config.yaml",
         "examples/tail-sampling/sluicebox.yaml",
+        "examples/lookup/sluicebox.yaml",
     ] {
         let path = workspace().join(file).display().to_string();
         let done = run(directory.path(), &["validate", "--config", &path]).await.unwrap();

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use sluicebox::config::{self, Environment, Loaded, Report, code::Code};
 
 /// Codes that need more than texts to come about: large or many files, or a component to load. Unit tests cover them.
-const NEED_MORE: [Code; 4] = [Code::TooLarge, Code::NotText, Code::TooManyFiles, Code::Component];
+const NEED_MORE: [Code; 5] = [Code::TooLarge, Code::NotText, Code::TooManyFiles, Code::Component, Code::Ungranted];
 /// Where the files of a case seem to be.
 const FOLDER: &str = "conf.d";
 

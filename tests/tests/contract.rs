@@ -13,9 +13,13 @@ use sluicebox::wasm::{GenerationSpec, Role, Step};
 
 use lab::{Lab, spec};
 
+/// What was released together, each in a folder with its fixtures.
+const RELEASED: [(&str, &str); 2] = [("0.1.0", "telemetry.wit"), ("0.1.0-capabilities", "capabilities.wit")];
+
 fn fixtures() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/contract/0.1.0");
-    let files = fs::read_dir(folder).expect("the fixtures").map(|entry| entry.expect("an entry").path());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/contract");
+    let of_release = |(release, _): (&str, &str)| fs::read_dir(folder.join(release)).expect("the fixtures");
+    let files = RELEASED.into_iter().flat_map(of_release).map(|entry| entry.expect("an entry").path());
     let mut fixtures: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "wasm")).collect();
     fixtures.sort();
     fixtures
@@ -43,7 +47,21 @@ fn what_was_built_for_the_contract_still_links() {
             assert_eq!(error.step(), Step::Configure, "{name}: {error}");
         }
     }
-    let all = ["adding", "batches", "contents", "dropping", "editing", "fields", "host-hash", "host-state", "traces"];
+    let all = [
+        "adding",
+        "batches",
+        "clock",
+        "contents",
+        "dropping",
+        "editing",
+        "fields",
+        "host-hash",
+        "host-state",
+        "logging",
+        "lookup",
+        "metering",
+        "traces",
+    ];
     assert_eq!(seen, BTreeSet::from(all), "every interface is in some fixture");
 }
 
@@ -51,13 +69,15 @@ fn what_was_built_for_the_contract_still_links() {
 #[test]
 fn the_contract_is_as_it_was_released() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(root.join("../wit/telemetry.wit")).expect("the contract");
-    let code =
-        text.lines().map(|line| line.split("//").next().unwrap_or_default().trim()).filter(|line| !line.is_empty());
-    let released = fs::read_to_string(root.join("cases/contract/0.1.0/telemetry.wit")).expect("as released");
-    assert_eq!(
-        code.collect::<Vec<_>>().join("\n") + "\n",
-        released,
-        "a released interface never changes: growth is a new one"
-    );
+    for (release, file) in RELEASED {
+        let text = fs::read_to_string(root.join("../wit").join(file)).expect("the contract");
+        let code =
+            text.lines().map(|line| line.split("//").next().unwrap_or_default().trim()).filter(|line| !line.is_empty());
+        let released = root.join("cases/contract").join(release).join(file);
+        assert_eq!(
+            code.collect::<Vec<_>>().join("\n") + "\n",
+            fs::read_to_string(released).expect("as released"),
+            "a released interface never changes: growth is a new one"
+        );
+    }
 }

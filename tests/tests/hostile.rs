@@ -41,7 +41,11 @@ fn workload(signal: Signal) -> Arc<Workload> {
 fn config(sink: &Sink, behaviour: &str, keys: &str) -> String {
     let component = guest("misbehaving").unwrap();
     Config::new()
-        .processor_of(Signal::Traces, STAGE, &format!("component: {component}, config: {}{keys}", block(behaviour)))
+        .processor_of(
+            Signal::Traces,
+            STAGE,
+            &format!("component: {component}, grants: [state], config: {}{keys}", block(behaviour)),
+        )
         .processor_of(Signal::Logs, "filter/logs", &format!("logs: {{ log_record: ['{EARLY_RULE}'] }}"))
         .processor_of(Signal::Metrics, "filter/metrics", &format!("metrics: {{ datapoint: ['{EARLY_RULE}'] }}"))
         .sink(sink.address, "")

@@ -56,7 +56,7 @@ fn file(sink: &Sink) -> Result<String> {
          processors:\n  memory_limiter: {{ check_interval: 1s, limit_mib: {BUDGET_MIB}, spike_limit_mib: 1 }}\n  \
          filter/logs: {{ logs: {{ log_record: ['{EARLY_RULE}'] }} }}\n  \
          filter/metrics: {{ metrics: {{ datapoint: ['{EARLY_RULE}'] }} }}\n  \
-         {STAGE}: {{ component: {filter}, config: {noop}, {limits} }}\n  \
+         {STAGE}: {{ component: {filter}, grants: [state], config: {noop}, {limits} }}\n  \
          tail_sampling/bad: {{ decision_wait: 50ms, memory_mib: 64, policies: [{{ name: bad, component: {policy}, config: {keep}, {limits} }}] }}\n\
          exporters:\n  otlp/sink: {{ {sink} }}\n\
          service:\n  {TELEMETRY}\n  pipelines:\n    \

@@ -87,6 +87,25 @@ fn the_files_it_shows_are_read() {
     assert!(users.config.contains("user.email") && !users.config.contains("keys"), "{}", users.config);
 }
 
+/// Grants and a table, with the file that it names.
+#[test]
+fn the_table_it_shows_is_read() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let shown = processors("wasm/owners");
+    let text = format!(
+        "receivers: {{otlp: {{protocols: {{grpc: }}}}}}\n{shown}exporters: {{debug: }}\n\
+         service: {{pipelines: {{traces: {{receivers: [otlp], processors: [wasm/owners], exporters: [debug]}}}}}}\n"
+    );
+    fs::write(folder.path().join("config.yaml"), text).expect("written");
+    fs::copy(workspace().join("examples/lookup/owners.csv"), folder.path().join("owners.csv")).expect("copied");
+    let loaded =
+        sluicebox::config::load(&folder.path().join("config.yaml")).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(loaded.report.problems(), []);
+    let [stage] = loaded.config.stages.as_slice() else { panic!("one stage") };
+    assert_eq!((stage.tables[0].0.as_str(), stage.tables[0].1.rows()), ("owners", 3));
+    assert_eq!(format!("{:?}", stage.grants), r#"{"log", "metrics", "lookup"}"#);
+}
+
 /// The start of what `sluicebox why` prints of a kept trace, less the trace's own line and the lines after it.
 #[test]
 fn what_it_shows_of_a_trace_is_what_is_printed() {

@@ -39,6 +39,7 @@ pub fn run(args: &InspectArgs, bundled: &'static [Bundled], out: &mut dyn Write)
         let imports: Vec<_> = info.imports.iter().copied().map(Interface::as_str).collect();
         let value = json!({
             "digest": info.digest, "bytes": info.bytes, "role": info.role.to_string(), "imports": imports,
+            "grants": info.needs().map(|(capability, _)| capability.as_str()).collect::<Vec<_>>(),
             "on_fault": on_fault(&info).0,
         });
         writeln!(out, "{value:#}")?;
@@ -52,6 +53,9 @@ pub fn run(args: &InspectArgs, bundled: &'static [Bundled], out: &mut dyn Write)
     for import in &info.imports {
         writeln!(out, "  {}", import.as_str())?;
     }
+    let needs: Vec<_> = info.needs().map(|(capability, _)| capability.as_str()).collect();
+    let grants = if needs.is_empty() { "none needed".to_owned() } else { format!("[{}]", needs.join(", ")) };
+    writeln!(out, "grants     {grants}")?;
     let (choice, meaning) = on_fault(&info);
     let or = if info.role == Role::Policy { "" } else { ", unless the config says otherwise" };
     writeln!(out, "on fault   {choice}{or}: {meaning}")?;

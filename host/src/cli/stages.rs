@@ -8,7 +8,7 @@ use crate::config::model::{Component, Stage, StageRole};
 use crate::config::{Loaded, Problem};
 use crate::engine::generation_spec;
 use crate::memory::Budget;
-use crate::wasm::{BuildError, Bundled, Compiler, Runtime, RuntimeOptions};
+use crate::wasm::{BuildError, Bundled, Compiler, Runtime, RuntimeOptions, Ungranted};
 
 /// Guests of a check are not charged to what serves.
 const CHECK_BYTES_MAX: u64 = 1 << 30;
@@ -47,6 +47,7 @@ pub fn problem(loaded: &Loaded, stage: &Stage, error: &BuildError) -> Problem {
         BuildError::Compile(_) => {
             ("cannot be compiled", "check that the component is not damaged, and that memory is left")
         }
+        BuildError::Ungranted(asked) => return ungranted(loaded, stage, asked),
         BuildError::Link(_) => ("does not fit the contract", "build it again with the contract in wit/"),
         BuildError::Configure(_) if stage.role == StageRole::Policy && is_bundled => (
             "refuses its configuration",
@@ -63,6 +64,21 @@ pub fn problem(loaded: &Loaded, stage: &Stage, error: &BuildError) -> Problem {
     let detail: Vec<_> = [error.to_string()].into_iter().chain(causes(error as &dyn Error)).collect();
     let what = if stage.role == StageRole::Policy && !is_bundled { "policy" } else { "processor" };
     Problem::new(Code::Component, place, format!("{what} \"{}\" {message}", stage.name), help).detail(detail.join("\n"))
+}
+
+/// A component that asks for more than the file grants it: at the grants, or at the stage where there are none.
+fn ungranted(loaded: &Loaded, stage: &Stage, error: &Ungranted) -> Problem {
+    let place = stage.grants_place.unwrap_or_else(|| loaded.report.source_of(stage.place).line_place(stage.place.line));
+    let names: Vec<String> = error.asked.iter().map(|(capability, _)| format!("\"{capability}\"")).collect();
+    let file = match &stage.component {
+        Component::File { path, .. } => path.display().to_string(),
+        Component::Bundled(_) | Component::Uploaded(_) => "FILE".to_owned(),
+    };
+    let what = if stage.role == StageRole::Policy { "policy" } else { "processor" };
+    let message = format!("{what} \"{}\" asks for a capability it was not granted", stage.name);
+    let granted = names.join(" and ");
+    let help = format!("add {granted} to \"grants\", or see what the component may do: sluicebox inspect {file}");
+    Problem::new(Code::Ungranted, place, message, help).detail(error.to_string())
 }
 
 /// Whether a stage's configuration stands in another file than the stage.

@@ -90,6 +90,8 @@ codes! {
     Contradiction       "E0309" Error "two values that contradict each other";
     Component           "E0310" Error "a component that cannot be loaded, or refuses its configuration";
     BadKey              "E0311" Error "a key for hashes that cannot be used";
+    Ungranted           "E0312" Error "a component that asks for a capability it was not granted";
+    BadTable            "E0313" Error "a file that is no table";
     // There in the Collector, or planned, but not here.
     UnsupportedComponent "E0401" Error "a component that is not supported yet";
     UnsupportedKey       "E0402" Error "a key that is not supported yet";

@@ -37,6 +37,10 @@ pub struct StageChange {
     pub config: bool,
     /// Other `keys`, in names or in bytes.
     pub keys: bool,
+    /// Other `grants`.
+    pub grants: bool,
+    /// Other `tables`, in names, keys or content.
+    pub tables: bool,
     /// Other `limits`.
     pub limits: bool,
     /// Another `on_fault`.
@@ -119,10 +123,13 @@ fn stage_change(old: &Stage, new: &Stage) -> Option<StageChange> {
         component: old.component != new.component,
         config: old.config != new.config,
         keys: old.keys != new.keys,
+        grants: old.grants != new.grants,
+        tables: old.tables != new.tables,
         limits: old.limits != new.limits,
         on_fault: old.on_fault != new.on_fault,
     };
-    (change.component || change.config || change.keys || change.limits || change.on_fault).then_some(change)
+    let StageChange { component, config, keys, grants, tables, limits, on_fault, .. } = change;
+    (component || config || keys || grants || tables || limits || on_fault).then_some(change)
 }
 
 fn step_name(step: &Step) -> &str {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 pub use self::tail_sampling::TailSampling;
 use super::source::Place;
 use crate::signal::Signal;
+use crate::table::Table;
 
 mod tail_sampling;
 
@@ -142,6 +143,10 @@ pub struct Stage {
     pub config: String,
     /// `keys`: for keyed hashes, by name.
     pub keys: Vec<(String, Secret)>,
+    /// `grants`: what the component may do beyond its role.
+    pub grants: Grants,
+    /// `tables`: what it may look things up in, by name.
+    pub tables: Vec<(String, Arc<Table>)>,
     /// Bounds of an instance.
     pub limits: StageLimits,
     /// Only where the file says so; else what the component imports decides.
@@ -150,6 +155,75 @@ pub struct Stage {
     pub place: Place,
     /// Where its config stands, for messages: maybe in a file of its own.
     pub config_place: Place,
+    /// Where its grants stand, if it has any, for messages.
+    pub grants_place: Option<Place>,
+}
+
+/// What a component may do only where the operator grants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Capability {
+    /// Lines in the engine's log.
+    Log,
+    /// Metrics beside the engine's own.
+    Metrics,
+    /// The time.
+    Clock,
+    /// The stage's tables.
+    Lookup,
+    /// Numbers that the host keeps.
+    State,
+}
+
+impl Capability {
+    /// All of them.
+    pub const ALL: [Capability; 5] =
+        [Capability::Log, Capability::Metrics, Capability::Clock, Capability::Lookup, Capability::State];
+
+    /// As written in `grants`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Capability::Log => "log",
+            Capability::Metrics => "metrics",
+            Capability::Clock => "clock",
+            Capability::Lookup => "lookup",
+            Capability::State => "state",
+        }
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A set of capabilities.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Grants(u8);
+
+impl Grants {
+    /// Nothing.
+    pub const NONE: Grants = Grants(0);
+    /// Everything.
+    pub const ALL: Grants = Grants((1 << Capability::ALL.len()) - 1);
+
+    /// These, and one more.
+    #[must_use]
+    pub const fn and(self, capability: Capability) -> Self {
+        Self(self.0 | 1 << capability as u8)
+    }
+
+    /// Whether it is granted.
+    pub const fn has(self, capability: Capability) -> bool {
+        self.0 & 1 << capability as u8 != 0
+    }
+}
+
+impl fmt::Debug for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let granted = Capability::ALL.into_iter().filter(|&capability| self.has(capability));
+        f.debug_set().entries(granted.map(Capability::as_str)).finish()
+    }
 }
 
 /// What a stage is for: components of another role are refused.
@@ -177,7 +251,7 @@ pub enum Component {
     Uploaded(Bytes),
 }
 
-/// Without `config` and the bytes of `keys`: both may be secrets.
+/// Without `config`, the bytes of `keys` and the rows of `tables`: they may be secrets.
 impl fmt::Debug for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut stage = f.debug_struct("Stage");
@@ -189,6 +263,12 @@ impl fmt::Debug for Stage {
         stage.field("on_fault", &self.on_fault);
         if !self.keys.is_empty() {
             stage.field("keys", &self.keys.iter().map(|(name, _)| name).collect::<Vec<_>>());
+        }
+        if self.grants != Grants::NONE {
+            stage.field("grants", &self.grants);
+        }
+        for (name, table) in &self.tables {
+            stage.field("table", &format_args!("{name} of {} rows", table.rows()));
         }
         stage.field("line", &self.place.line).finish_non_exhaustive()
     }
@@ -430,6 +510,8 @@ mod tests {
             component: Component::Uploaded(Bytes::from_static(b"bytes of a component")),
             config: r#"{"token": "hunter2"}"#.to_owned(),
             keys: vec![("pii".to_owned(), Secret::new("correct horse"))],
+            grants: Grants::NONE,
+            tables: Vec::new(),
             limits: StageLimits {
                 memory_bytes_max: Some(1),
                 deadline: Duration::ZERO,
@@ -439,6 +521,7 @@ mod tests {
             on_fault: None,
             place: Place::default(),
             config_place: Place::default(),
+            grants_place: None,
         };
         let printed = format!("{stage:?}");
         assert!(printed.contains("wasm/mine") && printed.contains("20 bytes"), "{printed}");

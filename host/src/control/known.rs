@@ -30,12 +30,14 @@ impl Known {
     }
 }
 
-/// Identity of a stage: component, config, keys, limits, what happens on a fault. Its line in the file is not part of it, nor how its
+/// Identity of a stage: component, config, keys, grants, tables, limits, what happens on a fault. Its line in the file is not part of it, nor how its
 /// config is written.
 pub(super) fn same_identity(a: &Stage, b: &Stage) -> bool {
     a.component == b.component
         && (a.config == b.config || json(&a.config).is_some_and(|config| Some(config) == json(&b.config)))
         && a.keys == b.keys
+        && a.grants == b.grants
+        && a.tables == b.tables
         && a.limits == b.limits
         && a.on_fault == b.on_fault
 }

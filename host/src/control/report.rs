@@ -66,7 +66,7 @@ pub enum SwapError {
     FileOnly {
         /// The stage.
         stage: String,
-        /// `limits`, `on_fault` or `keys`; of a tail sampler also what holds its traces, such as `num_traces`.
+        /// `limits`, `on_fault`, `keys` or `tables`; of a tail sampler also what holds its traces, such as `num_traces`.
         key: &'static str,
     },
     /// A defect of ours.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::config::Place;
-use crate::config::model::{Lines, MemoryLimit, OnFault, StageLimits, StageRole};
+use crate::config::model::{Grants, Lines, MemoryLimit, OnFault, StageLimits, StageRole};
 use crate::pipeline::stage::{Fault, FaultKind, Instance};
 
 /// Only its identity.
@@ -64,6 +64,8 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
         component: Component::File { path: component.to_owned(), sha256: None },
         config: config.to_owned(),
         keys: Vec::new(),
+        grants: Grants::NONE,
+        tables: Vec::new(),
         limits: StageLimits {
             memory_bytes_max: Some(0),
             deadline: Duration::ZERO,
@@ -73,6 +75,7 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
         on_fault: None,
         place: Place::default(),
         config_place: Place::default(),
+        grants_place: None,
     };
     Config {
         receivers: Vec::new(),

@@ -1,7 +1,7 @@
 //! Own metrics: every name once, here. Handles are cloned out once per part and cost one relaxed add on the data path.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter as PromCounter;
@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge as PromGauge;
 use prometheus_client::registry::Registry;
 
 use super::health::{HealthFamilies, HealthMetrics, InstanceMetrics};
+use super::guests::GuestMetrics;
 use super::sampling::{SamplerFamilies, SamplerMetrics};
 use crate::signal::Signal;
 
@@ -298,6 +299,12 @@ impl Metrics {
         // Writing to a String cannot fail.
         let _infallible = encode(&mut text, &registry);
         text
+    }
+
+    /// Shows what components count beside the engine's own numbers. Once for each runtime.
+    pub fn show_guests(&self, guests: &Arc<GuestMetrics>) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register_collector(Box::new(Arc::clone(guests)));
     }
 
     /// Counters of a receiver.

@@ -2,6 +2,7 @@
 
 pub mod dead_letter;
 pub mod health;
+pub mod guests;
 pub mod log;
 pub mod metrics;
 pub mod readiness;

@@ -6,7 +6,8 @@
 #![allow(warnings, clippy::all, unsafe_code, missing_docs, reason = "generated")]
 
 pub use super::state::{
-    BatchHandle, BucketHandle, FieldHandle, KeyHandle, RowsHandle, RuleHandle, TallyHandle, TraceBatchHandle,
+    BatchHandle, BucketHandle, CounterHandle, FieldHandle, GaugeHandle, HistogramHandle, KeyHandle, LineHandle,
+    RowsHandle, RuleHandle, TableHandle, TallyHandle, TraceBatchHandle,
 };
 
 wasmtime::component::bindgen!({
@@ -18,6 +19,10 @@ wasmtime::component::bindgen!({
             include sluicebox:telemetry/enricher@0.1.0;
             include sluicebox:telemetry/redactor@0.1.0;
             import sluicebox:telemetry/host-state@0.1.0;
+            import sluicebox:telemetry/logging@0.1.0;
+            import sluicebox:telemetry/metering@0.1.0;
+            import sluicebox:telemetry/clock@0.1.0;
+            import sluicebox:telemetry/lookup@0.1.0;
         }
     ",
     world: "sluicebox:host/guest",
@@ -30,6 +35,11 @@ wasmtime::component::bindgen!({
         "sluicebox:telemetry/host-hash.key": KeyHandle,
         "sluicebox:telemetry/host-state.bucket": BucketHandle,
         "sluicebox:telemetry/host-state.tally": TallyHandle,
+        "sluicebox:telemetry/logging.line": LineHandle,
+        "sluicebox:telemetry/metering.counter": CounterHandle,
+        "sluicebox:telemetry/metering.gauge": GaugeHandle,
+        "sluicebox:telemetry/metering.histogram": HistogramHandle,
+        "sluicebox:telemetry/lookup.table": TableHandle,
     },
 });
 
@@ -53,4 +63,6 @@ pub use sampler::{Sampler, SamplerPre};
 pub use sluicebox::telemetry::batches::Values;
 pub use sluicebox::telemetry::contents::Leaves;
 pub use sluicebox::telemetry::fields::Signal;
-pub use sluicebox::telemetry::{adding, batches, contents, dropping, editing, fields, host_hash, host_state};
+pub use sluicebox::telemetry::{
+    adding, batches, clock, contents, dropping, editing, fields, host_hash, host_state, logging, lookup, metering,
+};

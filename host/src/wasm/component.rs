@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
 
 use super::error::LoadError;
-use crate::config::model::OnFault;
+use crate::config::model::{Capability, OnFault};
 
 /// The contract's package.
 const PACKAGE: &str = "sluicebox:telemetry";
@@ -49,10 +49,18 @@ pub enum Interface {
     Traces,
     /// Numbers that the host keeps.
     HostState,
+    /// Lines in the engine's log.
+    Logging,
+    /// Metrics beside the engine's own.
+    Metering,
+    /// The time.
+    Clock,
+    /// Tables of the stage.
+    Lookup,
 }
 
 impl Interface {
-    const ALL: [Interface; 9] = [
+    const ALL: [Interface; 13] = [
         Interface::Fields,
         Interface::Batches,
         Interface::Contents,
@@ -62,6 +70,10 @@ impl Interface {
         Interface::HostHash,
         Interface::Traces,
         Interface::HostState,
+        Interface::Logging,
+        Interface::Metering,
+        Interface::Clock,
+        Interface::Lookup,
     ];
 
     /// The name in the contract.
@@ -76,6 +88,22 @@ impl Interface {
             Interface::HostHash => "host-hash",
             Interface::Traces => "traces",
             Interface::HostState => "host-state",
+            Interface::Logging => "logging",
+            Interface::Metering => "metering",
+            Interface::Clock => "clock",
+            Interface::Lookup => "lookup",
+        }
+    }
+
+    /// What has to be granted to a component of this role that imports it; None where its role alone decides.
+    pub const fn capability(self, role: Role) -> Option<Capability> {
+        match (self, role) {
+            (Interface::Logging, _) => Some(Capability::Log),
+            (Interface::Metering, _) => Some(Capability::Metrics),
+            (Interface::Clock, _) => Some(Capability::Clock),
+            (Interface::Lookup, _) => Some(Capability::Lookup),
+            (Interface::HostState, Role::Processor) => Some(Capability::State),
+            _ => None,
         }
     }
 
@@ -101,6 +129,7 @@ impl Role {
             Role::Processor => !matches!(interface, Interface::Traces),
             Role::Policy => {
                 matches!(interface, Interface::Fields | Interface::Batches | Interface::Traces | Interface::HostState)
+                    || interface.capability(self).is_some()
             }
         }
     }
@@ -142,6 +171,11 @@ impl ComponentInfo {
     /// tail sampler falls back.
     pub fn default_on_fault(&self) -> OnFault {
         if self.edits() { OnFault::Reject } else { OnFault::Pass }
+    }
+
+    /// What has to be granted to it, with the interface that says so.
+    pub fn needs(&self) -> impl Iterator<Item = (Capability, Interface)> {
+        self.imports.iter().filter_map(|&import| Some((import.capability(self.role)?, import)))
     }
 
     /// Whether it can change what is there.

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::component::{ImportError, NotAComponent, Role};
+use super::component::{ImportError, Interface, NotAComponent, Role};
+use super::given::TableTooLarge;
 use super::host_state::StateTooLarge;
+use crate::config::model::Capability;
+use crate::observe::guests::MetricConflict;
 use crate::pipeline::stage::Fault;
 use crate::signal::Signal;
 
@@ -48,6 +51,9 @@ pub enum BuildError {
     /// The component cannot be used at all.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// It asks for more than it was granted.
+    #[error(transparent)]
+    Ungranted(#[from] Ungranted),
     /// It could not be turned into machine code.
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -71,7 +77,7 @@ impl BuildError {
         match self {
             BuildError::Load(_) | BuildError::Abandoned(_) => Step::Verify,
             BuildError::Compile(_) => Step::Compile,
-            BuildError::Link(_) => Step::Link,
+            BuildError::Link(_) | BuildError::Ungranted(_) => Step::Link,
             BuildError::Configure(_) => Step::Configure,
             BuildError::Probe(_) => Step::Probe,
         }
@@ -145,6 +151,26 @@ pub enum LoadError {
     },
 }
 
+/// A component asks for what it was not granted.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{name} (sha256:{}) imports {}", digest.get(..12).unwrap_or(digest), imports(asked))]
+pub struct Ungranted {
+    /// File or bundled name.
+    pub name: String,
+    /// Of the component, in hex.
+    pub digest: String,
+    /// What it was not granted, with the interface that it imports for it.
+    pub asked: Vec<(Capability, Interface)>,
+}
+
+/// `lookup`, and which capability that is.
+fn imports(asked: &[(Capability, Interface)]) -> String {
+    let import = |(capability, interface): &(Capability, Interface)| {
+        format!("`{}`, which has to be granted as `{capability}`", interface.as_str())
+    };
+    asked.iter().map(import).collect::<Vec<_>>().join(", ")
+}
+
 /// Machine code could not be made or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
@@ -192,12 +218,18 @@ pub enum ConfigureError {
     Rejected(String),
     /// Two instances of one config opened different things.
     #[error(
-        "two instances of the same config opened different fields, rules, keys or states; which ones must depend on the config only"
+        "two instances of the same config opened different things (fields, rules, keys, states, lines, metrics or tables); which ones must depend on the config only"
     )]
     Differs,
     /// What it wants the host to keep does not fit.
     #[error(transparent)]
     HostState(#[from] StateTooLarge),
+    /// A table does not fit.
+    #[error(transparent)]
+    Table(#[from] TableTooLarge),
+    /// A metric of that name is something else.
+    #[error(transparent)]
+    Metric(#[from] MetricConflict),
 }
 
 /// An instance failed on its first batch.

@@ -11,16 +11,20 @@ use tracing::warn;
 use super::bindings::{Guest, Sampler};
 use super::component::{ComponentInfo, Role};
 use super::error::{BuildError, ConfigureError};
+use super::given::Given;
 use super::host_state::Attached;
 use super::instance::GuestInstance;
 use super::keys::Keys;
 use super::limits::Bounds;
+use super::logbook::LogOf;
 use super::sandbox::Sandbox;
 use super::state::Opened;
 use super::world::{Pre, World};
-use crate::config::model::{Component, OnFault, Secret, StageLimits};
+use crate::config::model::{Component, Grants, OnFault, Secret, StageLimits};
+use crate::observe::guests::Series;
 use crate::observe::throttle::Throttle;
 use crate::pipeline::stage::{Fault, FaultKind, Generation, Instance, Policy};
+use crate::table::Table;
 
 /// Between two log lines on spare instances that cannot be made.
 const SPARE_LOG_INTERVAL: Duration = Duration::from_secs(5);
@@ -40,6 +44,10 @@ pub struct GenerationSpec {
     pub config: String,
     /// Keys for keyed hashes, by the names that a component opens.
     pub keys: Vec<(String, Secret)>,
+    /// What it may import beyond what its role is.
+    pub grants: Grants,
+    /// Tables, by the names that a component opens.
+    pub tables: Vec<(String, Arc<Table>)>,
     /// Bounds of an instance.
     pub limits: StageLimits,
     /// Only where the file says so; else what the component imports decides.
@@ -62,7 +70,7 @@ struct Shared<W: World> {
     number: u64,
     on_fault: OnFault,
     config: String,
-    keys: Arc<Keys>,
+    given: Arc<Given>,
     bounds: Bounds,
     linked: Arc<Linked>,
     pre: W::Pre,
@@ -70,6 +78,7 @@ struct Shared<W: World> {
     /// Of the first instance; all others must match it.
     opened: Opened,
     states: Arc<Attached>,
+    metrics: Arc<[Arc<Series>]>,
     prepared: Mutex<Vec<GuestInstance<W>>>,
     is_rebuilding: AtomicBool,
     /// What fails once fails at each fault.
@@ -102,22 +111,24 @@ impl<W: World> WasmGeneration<W> {
         sandbox: &Arc<Sandbox>,
     ) -> Result<Self, BuildError> {
         let bounds = Bounds::of(&spec.limits, &linked.info);
-        let keys = Arc::new(Keys::new(&spec.keys));
-        let first = GuestInstance::<W>::new(sandbox, &pre, bounds, &keys, &spec.config)?;
+        let given = Arc::new(given(&spec, sandbox)?);
+        let first = GuestInstance::<W>::new(sandbox, &pre, bounds, &given, &spec.config, true)?;
         let opened = first.opened().clone();
         let states = sandbox.states.attach(&spec.stage, &opened.states).map_err(ConfigureError::HostState)?;
+        let metrics = sandbox.metrics.attach(&spec.stage, &opened.metrics).map_err(ConfigureError::Metric)?.into();
         let shared = Shared {
             stage: spec.stage,
             number: spec.number,
             on_fault: spec.on_fault.unwrap_or_else(|| linked.info.default_on_fault()),
             config: spec.config,
-            keys,
+            given,
             bounds,
             linked,
             pre,
             sandbox: Arc::clone(sandbox),
             opened,
             states,
+            metrics,
             prepared: Mutex::new(Vec::with_capacity(spec.workers + 1)),
             is_rebuilding: AtomicBool::new(false),
             spare_lines: Throttle::new(SPARE_LOG_INTERVAL),
@@ -129,9 +140,9 @@ impl<W: World> WasmGeneration<W> {
         for instance in &mut prepared {
             // Nothing that these calls do is kept: others serve, and this one may never do.
             let scratch = sandbox.states.scratch(&shared.opened.states).map_err(ConfigureError::HostState)?;
-            instance.attach(&scratch);
+            instance.be_tried(&scratch);
             W::probe(instance)?;
-            instance.attach(&shared.states);
+            instance.serve(&shared.states, &shared.metrics);
         }
         *shared.prepared() = prepared;
         Ok(Self(Arc::new(shared)))
@@ -161,13 +172,21 @@ impl<W: World> WasmGeneration<W> {
     }
 }
 
+/// What all instances of a generation are given.
+fn given(spec: &GenerationSpec, sandbox: &Sandbox) -> Result<Given, ConfigureError> {
+    let tables = sandbox.tables.give(&spec.tables)?;
+    let (lines_per_second, counts) = (spec.limits.log_lines_per_second, sandbox.metrics.log(&spec.stage));
+    let log = LogOf::new(&spec.stage, spec.number, counts, lines_per_second, spec.workers);
+    Ok(Given { keys: Keys::new(&spec.keys), tables, log })
+}
+
 impl<W: World> Shared<W> {
     fn new_instance(&self) -> Result<GuestInstance<W>, ConfigureError> {
-        let mut instance = GuestInstance::new(&self.sandbox, &self.pre, self.bounds, &self.keys, &self.config)?;
+        let mut instance = GuestInstance::new(&self.sandbox, &self.pre, self.bounds, &self.given, &self.config, false)?;
         if *instance.opened() != self.opened {
             return Err(ConfigureError::Differs);
         }
-        instance.attach(&self.states);
+        instance.serve(&self.states, &self.metrics);
         Ok(instance)
     }
 
@@ -239,7 +258,10 @@ impl ConfigureError {
             ConfigureError::Instantiate(fault) | ConfigureError::Faulted(fault) => Fault { kind: fault.kind, message },
             ConfigureError::Rejected(_) => Fault { kind: FaultKind::ReturnedError, message },
             ConfigureError::Differs => Fault { kind: FaultKind::BadOutput, message },
-            ConfigureError::HostState(_) => Fault { kind: FaultKind::ProcessMemory, message },
+            ConfigureError::HostState(_) | ConfigureError::Table(_) => {
+                Fault { kind: FaultKind::ProcessMemory, message }
+            }
+            ConfigureError::Metric(_) => Fault { kind: FaultKind::BadOutput, message },
         }
     }
 }

@@ -10,14 +10,15 @@ use super::bindings::Guest;
 use super::columns::Reading;
 use super::error::ConfigureError;
 use super::fault::{classify, malformed, printable};
+use super::given::Given;
 use super::host_state::Attached;
-use super::keys::Keys;
 use super::limits::{Bounds, CONFIGURE_DEADLINE, DEADLINE_PER_ROW, Denied, KEPT_HANDLES_MAX};
 use super::sandbox::Sandbox;
 use super::state::{Call, Opened};
 use super::store::GuestStore;
 use super::world::World;
 use crate::batch::{Batch, Level};
+use crate::observe::guests::Series;
 use crate::pipeline::stage::{Effects, Fault, FaultKind, Instance};
 use crate::signal::Signal;
 
@@ -50,15 +51,19 @@ impl<W: World> GuestInstance<W> {
         sandbox: &Arc<Sandbox>,
         pre: &W::Pre,
         bounds: Bounds,
-        keys: &Arc<Keys>,
+        given: &Arc<Given>,
         config: &str,
+        is_first: bool,
     ) -> Result<Self, ConfigureError> {
-        let mut store = GuestStore::new(sandbox, &bounds, Arc::clone(keys));
+        let mut store = GuestStore::new(sandbox, &bounds, Arc::clone(given));
         let guest =
             store.run(CONFIGURE_DEADLINE, |store| W::instantiate(pre, store)).map_err(ConfigureError::Instantiate)?;
-        store.state_mut().begin_configure();
-        let answer =
-            store.run(CONFIGURE_DEADLINE, |store| guest.configure(store, config)).map_err(ConfigureError::Faulted)?;
+        let state = store.state_mut();
+        state.begin_configure();
+        // All instances say the same: once is enough.
+        state.logbook.is_quiet = !is_first;
+        let answer = store.run(CONFIGURE_DEADLINE, |store| guest.configure(store, config));
+        let answer = answer.map_err(|fault| ConfigureError::Faulted(with_lines(fault, &store)))?;
         answer.map_err(|text| ConfigureError::Rejected(printable(&text, ERROR_CHARS_MAX)))?;
         store.state_mut().end_configure();
         Ok(Self { store, guest, bounds, is_spent: false })
@@ -72,6 +77,27 @@ impl<W: World> GuestInstance<W> {
     /// Gives it the host state that it opened.
     pub(super) fn attach(&mut self, states: &Arc<Attached>) {
         self.store.state_mut().host_state.attach(Arc::clone(states));
+    }
+
+    /// From now on its calls count: in these metrics, and in the log.
+    pub(super) fn serve(&mut self, states: &Arc<Attached>, metrics: &Arc<[Arc<Series>]>) {
+        self.attach(states);
+        let state = self.store.state_mut();
+        state.meters.attach(Arc::clone(metrics));
+        state.logbook.is_quiet = false;
+    }
+
+    /// Its calls count nowhere: they are tried.
+    pub(super) fn be_tried(&mut self, states: &Arc<Attached>) {
+        self.attach(states);
+        let state = self.store.state_mut();
+        state.meters.detach();
+        state.logbook.is_quiet = true;
+    }
+
+    /// With what the component has said last.
+    pub(super) fn with_lines(&self, fault: Fault) -> Fault {
+        with_lines(fault, &self.store)
     }
 
     /// A guest that returns an error since it was denied memory by the process says nothing of the batch.
@@ -147,7 +173,7 @@ impl GuestInstance<Guest> {
 impl Instance for GuestInstance<Guest> {
     fn call(&mut self, batch: Batch, items: Range<u32>) -> (Batch, Result<Effects, Fault>) {
         let (batch, result) = self.process(batch, items);
-        (batch, result.map_err(CallError::without_text))
+        (batch, result.map_err(|error| self.with_lines(error.without_text())))
     }
 
     fn memory_bytes(&self) -> u64 {
@@ -156,6 +182,15 @@ impl Instance for GuestInstance<Guest> {
 
     fn wants_recycling(&self) -> bool {
         self.is_worn()
+    }
+}
+
+/// The lines of a component are its configuration's and code's texts, with numbers.
+fn with_lines(fault: Fault, store: &GuestStore) -> Fault {
+    match fault.kind {
+        // Not the component's doing.
+        FaultKind::Malformed | FaultKind::ProcessMemory => fault,
+        _ => Fault { message: fault.message + &store.state().logbook.tail(), ..fault },
     }
 }
 

@@ -18,11 +18,14 @@ mod engine;
 mod error;
 mod fault;
 mod generation;
+mod given;
 mod host_state;
 mod imports;
 mod instance;
 mod keys;
 mod limits;
+mod logbook;
+mod meters;
 mod policy;
 mod probe;
 mod rowsets;
@@ -38,7 +41,8 @@ pub use component::{
     COMPONENT_BYTES_MAX, ComponentInfo, ImportError, Interface, NotAComponent, Role, digest, digest_of_file,
 };
 pub use engine::Cpu;
-pub use error::{BuildError, CompileError, ConfigureError, LinkError, LoadError, ProbeError, Step};
+pub use error::{BuildError, CompileError, ConfigureError, LinkError, LoadError, ProbeError, Step, Ungranted};
 pub use generation::GenerationSpec;
+pub use given::TableTooLarge;
 pub use host_state::StateTooLarge;
 pub use runtime::{Bundled, Runtime, RuntimeError, RuntimeOptions};

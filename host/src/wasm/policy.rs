@@ -62,7 +62,7 @@ impl Policy for GuestInstance<Sampler> {
 
     fn decide(&mut self, traces: &Arc<Traces>, spans: Batch) -> (Batch, Result<Vec<PolicyVote>, Fault>) {
         let (batch, result) = self.vote(traces, spans);
-        (batch, result.map_err(CallError::without_text))
+        (batch, result.map_err(|error| self.with_lines(error.without_text())))
     }
 
     fn memory_bytes(&self) -> u64 {

@@ -12,13 +12,14 @@ use super::cache::Cache;
 use super::code::CodeLoader;
 use super::compile::Compiler;
 use super::component::{ComponentInfo, Role, read_file};
-use super::error::{BuildError, LinkError, LoadError};
+use super::error::{BuildError, LinkError, LoadError, Ungranted};
 use super::generation::{self, GenerationSpec, Linked};
 use super::imports;
 use super::sandbox::Sandbox;
 use super::world::Pre;
-use crate::config::model::{Component, OnFault};
+use crate::config::model::{Component, Grants, OnFault};
 use crate::memory::Budget;
+use crate::observe::guests::GuestMetrics;
 use crate::pipeline::stage::Generation;
 
 /// A component that ships inside the binary.
@@ -81,12 +82,18 @@ impl Runtime {
         })
     }
 
+    /// What its guests count.
+    pub fn guest_metrics(&self) -> &Arc<GuestMetrics> {
+        &self.sandbox.metrics
+    }
+
     /// Verifies, compiles, links, configures and probes. Takes up to minutes (compiling); never to be called on an I/O thread.
     pub fn build_generation(&self, spec: GenerationSpec) -> Result<Arc<dyn Generation>, BuildError> {
         let source = self.read(&spec.component)?;
         let info = ComponentInfo::of(&source.name, &source.wasm)?;
         check_pin(&spec.component, &info)?;
         check_role(spec.role, &source.name, &info)?;
+        check_grants(&spec.grants, &source.name, &info)?;
         if info.edits() && spec.on_fault == Some(OnFault::Pass) {
             warn!(
                 stage = spec.stage,
@@ -164,6 +171,15 @@ fn check_role(wanted: Role, name: &str, info: &ComponentInfo) -> Result<(), Load
         return Ok(());
     }
     Err(LoadError::WrongRole { name: name.to_owned(), found: info.role, wanted })
+}
+
+/// Nothing of a component is compiled that could not be linked.
+fn check_grants(grants: &Grants, name: &str, info: &ComponentInfo) -> Result<(), Ungranted> {
+    let asked: Vec<_> = info.needs().filter(|(capability, _)| !grants.has(*capability)).collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    Err(Ungranted { name: name.to_owned(), digest: info.digest.clone(), asked })
 }
 
 fn check_pin(component: &Component, info: &ComponentInfo) -> Result<(), LoadError> {

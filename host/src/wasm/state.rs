@@ -6,16 +6,20 @@ use std::sync::Arc;
 
 use wasmtime::component::Resource;
 
+use super::bindings::logging::Severity;
 use super::columns::{Columns, Reading};
 use super::contents::Shown;
 use super::deadline::Deadline;
 use super::fault::{Misuse, bad_output, over_budget};
+use super::given::Given;
 use super::host_state::{Session, StateSpec};
-use super::keys::Keys;
 use super::limits::{Bounds, CONFIGURE_HOST_CALLS_MAX, HOST_CALLS_MAX, Limiter};
+use super::logbook::Logbook;
+use super::meters::Meters;
 use super::rowsets::RowSets;
 use crate::batch::{Batch, EditError, Edits, Field, Level, RowSet, Slice};
 use crate::memory::Budget;
+use crate::observe::guests::MetricSpec;
 use crate::pipeline::stage::Effects;
 use crate::signal::Signal;
 use crate::tail::traces::Traces;
@@ -47,6 +51,38 @@ pub struct BucketHandle;
 #[derive(Debug)]
 pub struct TallyHandle;
 
+/// Type of handles of `logging.line`; a handle stands for the line's number.
+#[derive(Debug)]
+pub struct LineHandle;
+/// Type of handles of `metering.counter`; a handle stands for the metric's number.
+#[derive(Debug)]
+pub struct CounterHandle;
+/// Type of handles of `metering.gauge`, numbered with the counters.
+#[derive(Debug)]
+pub struct GaugeHandle;
+/// Type of handles of `metering.histogram`, numbered with the counters.
+#[derive(Debug)]
+pub struct HistogramHandle;
+/// Type of handles of `lookup.table`; a handle stands for the number of what was opened.
+#[derive(Debug)]
+pub struct TableHandle;
+
+/// A line as it was opened.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LineSpec {
+    pub(super) severity: Severity,
+    /// The texts around its numbers: one more than there are numbers.
+    pub(super) parts: Vec<String>,
+}
+
+/// Columns of a table as they were opened.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct OpenedTable {
+    pub(super) name: String,
+    /// Their places in the table.
+    pub(super) columns: Arc<[u32]>,
+}
+
 /// What an instance opened while it was configured, in order. The same for all instances of a generation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Opened {
@@ -58,6 +94,9 @@ pub(super) struct Opened {
     pub(super) keys: Vec<String>,
     /// Buckets and tallies.
     pub(super) states: Vec<StateSpec>,
+    pub(super) lines: Vec<LineSpec>,
+    pub(super) metrics: Vec<MetricSpec>,
+    pub(super) tables: Vec<OpenedTable>,
 }
 
 impl Opened {
@@ -87,8 +126,12 @@ pub(super) struct State {
     pub(super) call: Option<Call>,
     pub(super) columns: Columns,
     pub(super) contents: Shown,
-    pub(super) keys: Arc<Keys>,
+    pub(super) given: Arc<Given>,
     pub(super) host_state: Session,
+    pub(super) meters: Meters,
+    pub(super) logbook: Logbook,
+    /// The time of the call that is on, once it was asked for.
+    pub(super) now_unix_nano: Option<u64>,
     pub(super) rows: RowSets,
     /// Handles of row sets that the guest holds, those of earlier calls included.
     pub(super) row_handles: u32,
@@ -98,7 +141,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(bounds: &Bounds, keys: Arc<Keys>, budget: &Arc<Budget>) -> Self {
+    pub(super) fn new(bounds: &Bounds, given: Arc<Given>, budget: &Arc<Budget>) -> Self {
         Self {
             limiter: Limiter::new(bounds.memory_bytes_max, budget),
             deadline: Deadline::default(),
@@ -107,8 +150,11 @@ impl State {
             call: None,
             columns: Columns::default(),
             contents: Shown::default(),
-            keys,
+            given,
             host_state: Session::default(),
+            meters: Meters::default(),
+            logbook: Logbook::default(),
+            now_unix_nano: None,
             rows: RowSets::default(),
             row_handles: 0,
             host_calls_left: 0,
@@ -117,7 +163,7 @@ impl State {
         }
     }
 
-    /// Before `configure`: fields, rules, keys and states may be opened.
+    /// Before `configure`: everything may be opened.
     pub(super) fn begin_configure(&mut self) {
         self.is_configuring = true;
         self.host_calls_left = CONFIGURE_HOST_CALLS_MAX;
@@ -128,6 +174,8 @@ impl State {
     pub(super) fn end_configure(&mut self) {
         self.is_configuring = false;
         self.columns = Columns::new(&self.opened.fields);
+        self.meters = Meters::new(&self.opened.metrics);
+        self.now_unix_nano = None;
     }
 
     /// Takes a batch in for one call, for a policy's with its traces. It is in, and comes back by [`Self::end_call`], after an error too.
@@ -138,6 +186,7 @@ impl State {
         traces: Option<Arc<Traces>>,
     ) -> Result<(), Misuse> {
         self.host_state.begin();
+        self.now_unix_nano = None;
         self.rows.begin_call();
         self.host_calls_left = HOST_CALLS_MAX;
         self.output_bytes_left = self.bounds.output_bytes_max;
@@ -169,13 +218,14 @@ impl State {
         Ok(())
     }
 
-    /// Gives the batch back. Unless the call is to hold, what it did to host state is undone.
+    /// Gives the batch back. Unless the call is to hold, what it did to host state and metrics is undone.
     pub(super) fn end_call(&mut self, holds: bool) -> Option<Call> {
         if holds {
             self.host_state.commit();
         } else {
             self.host_state.roll_back();
         }
+        self.meters.end_call(holds);
         self.columns.end_call();
         self.contents.end_call();
         self.call.take()

@@ -8,7 +8,7 @@ use wasmtime::{Store, UpdateDeadline};
 
 use super::deadline::Verdict;
 use super::fault::classify;
-use super::keys::Keys;
+use super::given::Given;
 use super::limits::{Bounds, HANDLES_MAX};
 use super::sandbox::Sandbox;
 use super::state::State;
@@ -25,8 +25,8 @@ pub(super) struct GuestStore {
 }
 
 impl GuestStore {
-    pub(super) fn new(sandbox: &Arc<Sandbox>, bounds: &Bounds, keys: Arc<Keys>) -> Self {
-        let mut store = Store::new(&sandbox.engine, State::new(bounds, keys, &sandbox.budget));
+    pub(super) fn new(sandbox: &Arc<Sandbox>, bounds: &Bounds, given: Arc<Given>) -> Self {
+        let mut store = Store::new(&sandbox.engine, State::new(bounds, given, &sandbox.budget));
         store.limiter(|state| &mut state.limiter);
         let output_bytes_max = usize::try_from(bounds.output_bytes_max).unwrap_or(usize::MAX);
         store.set_hostcall_fuel(output_bytes_max.saturating_add(HOST_CALL_SLACK_BYTES));

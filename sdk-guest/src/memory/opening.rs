@@ -6,6 +6,8 @@ use sha2::Sha256;
 use super::data::above;
 use super::path::Path;
 use super::states::States;
+use super::tables::TestTable;
+use super::told::Told;
 use crate::Level;
 
 const FIELDS_MAX: usize = 256;
@@ -15,8 +17,13 @@ const KEYS_MAX: usize = 64;
 const RULES_MAX: usize = 64;
 const RULE_NAME_BYTES_MAX: usize = 64;
 
-/// Keys for hashes by their names.
-pub type Secrets = Vec<(String, Vec<u8>)>;
+/// What a stage has besides its configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Keys for hashes by their names.
+    pub secrets: Vec<(String, Vec<u8>)>,
+    pub tables: Vec<TestTable>,
+}
 
 thread_local! {
     /// What is opened, while a component is being configured.
@@ -26,11 +33,14 @@ thread_local! {
 /// What there is to open, and what was opened so far.
 #[derive(Debug)]
 struct Opening {
-    secrets: Secrets,
+    given: Given,
     states: States,
+    told: Told,
     rules: Vec<String>,
     fields: usize,
     keys: usize,
+    lines: usize,
+    tables: usize,
 }
 
 /// What a component opened.
@@ -43,8 +53,9 @@ pub struct Opened {
 }
 
 /// Runs `configure` with opening allowed. Of host state it opens what `states` has under the same name, else new ones.
-pub fn configuring<T>(secrets: Secrets, states: &States, configure: impl FnOnce() -> T) -> (T, Opened) {
-    OPENING.set(Some(Opening { secrets, states: states.clone(), rules: Vec::new(), fields: 0, keys: 0 }));
+pub fn configuring<T>(given: Given, states: &States, told: &Told, configure: impl FnOnce() -> T) -> (T, Opened) {
+    let (states, told) = (states.clone(), told.clone());
+    OPENING.set(Some(Opening { given, states, told, rules: Vec::new(), fields: 0, keys: 0, lines: 0, tables: 0 }));
     let configured = configure();
     let opening = OPENING.take();
     let (rules, fields) = opening.map_or_else(Default::default, |opening| (opening.rules, opening.fields));
@@ -54,6 +65,40 @@ pub fn configuring<T>(secrets: Secrets, states: &States, configure: impl FnOnce(
 /// Opens something; `what` names it where that is not allowed now.
 pub fn open<T>(what: &str, open: impl FnOnce(&mut States) -> Result<T, String>) -> Result<T, String> {
     opening(what, |opening| open(&mut opening.states))
+}
+
+/// Opens something that is told; `what` names it where that is not allowed now.
+pub fn with_told<T>(what: &str, open: impl FnOnce(&Told) -> Result<T, String>) -> Result<T, String> {
+    opening(what, |opening| open(&opening.told))
+}
+
+/// One line more.
+pub fn count_line(lines_max: usize) -> Result<(), String> {
+    opening("lines", |opening| {
+        opening.lines += 1;
+        if opening.lines > lines_max { Err(format!("more than {lines_max} lines")) } else { Ok(()) }
+    })
+}
+
+/// Opens columns of a table.
+pub fn with_table<T>(
+    name: &str,
+    tables_max: usize,
+    open: impl FnOnce(&TestTable) -> Result<T, String>,
+) -> Result<T, String> {
+    opening("tables", |opening| {
+        opening.tables += 1;
+        if opening.tables > tables_max {
+            return Err(format!("more than {tables_max} tables"));
+        }
+        let tables = &opening.given.tables;
+        if let Some(table) = tables.iter().find(|table| table.name() == name) {
+            return open(table);
+        }
+        let names = tables.iter().map(|table| format!("`{}`", table.name())).collect::<Vec<_>>().join(", ");
+        let there = if names.is_empty() { "there are none".to_owned() } else { format!("there are {names}") };
+        Err(format!("no table is called `{name}`; {there}"))
+    })
 }
 
 fn opening<T>(what: &str, open: impl FnOnce(&mut Opening) -> Result<T, String>) -> Result<T, String> {
@@ -119,10 +164,11 @@ impl Key {
                 return Err(format!("more than {KEYS_MAX} keys"));
             }
             opening.keys += 1;
-            if let Some((_, secret)) = opening.secrets.iter().find(|(has, _)| has == name) {
+            if let Some((_, secret)) = opening.given.secrets.iter().find(|(has, _)| has == name) {
                 return Ok(Key { secret: secret.clone() });
             }
-            let names = opening.secrets.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let names =
+                opening.given.secrets.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             let there = if names.is_empty() { "there are none".to_owned() } else { format!("there are {names}") };
             Err(format!("no key is called `{name}`; {there}"))
         })

@@ -39,6 +39,10 @@ impl States {
         self.shared.borrow_mut().now += by;
     }
 
+    pub fn now(&self) -> Duration {
+        self.shared.borrow().now
+    }
+
     /// Runs a call. If it fails it has changed nothing.
     pub fn during<T, E>(&self, call: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let before = self.shared.borrow().clone();

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use super::{Configured, TestTraces};
+use super::{Configured, Given, Measured, TestTraces};
 use crate::memory::States;
-use crate::{Policy, Threshold, Traces, Verdicts};
+use crate::{Policy, Severity, Threshold, Traces, Verdicts};
 
 /// A configured policy, with the host state of its stage.
 ///
@@ -60,7 +60,12 @@ pub enum Vote {
 impl<P: Policy> PolicyTester<P> {
     /// Configures a policy; fields, rules and host state can be opened in here only.
     pub fn configure(config: &str) -> Result<PolicyTester<P>, String> {
-        Ok(PolicyTester(Configured::new(Vec::new(), States::default(), || P::configure(config))?))
+        PolicyTester::configure_with(config, &Given::new())
+    }
+
+    /// Configures a policy of a stage that has tables.
+    pub fn configure_with(config: &str, given: &Given) -> Result<PolicyTester<P>, String> {
+        Ok(PolicyTester(Configured::new(given.clone(), States::default(), || P::configure(config))?))
     }
 
     /// Configures another in its place, as a live change does: host state is kept. On an error the policy before goes on.
@@ -68,9 +73,19 @@ impl<P: Policy> PolicyTester<P> {
         self.0.follow(|| P::configure(config))
     }
 
-    /// Lets time pass for buckets and tallies, which stands still otherwise.
+    /// Lets time pass for the clock, buckets and tallies, which stands still otherwise.
     pub fn advance(&mut self, by: Duration) {
         self.0.states.advance(by);
+    }
+
+    /// The lines that it has logged since it was configured.
+    pub fn lines(&self) -> Vec<(Severity, String)> {
+        self.0.lines()
+    }
+
+    /// What a metric is that it opened.
+    pub fn metric(&self, name: &str) -> Option<Measured> {
+        self.0.told.metric(name)
     }
 
     /// The names of the rules that were opened, in order.
@@ -80,10 +95,12 @@ impl<P: Policy> PolicyTester<P> {
 
     /// Calls the policy: one verdict for each trace. On an error host state is as before, as at the host.
     pub fn decide(&mut self, traces: &TestTraces) -> Result<Vec<Verdict>, String> {
-        let Configured { component, opened, states, .. } = &mut self.0;
+        let Configured { component, opened, states, told, .. } = &mut self.0;
         let (batch, spans) = traces.call(opened.has_fields);
         let mut verdicts = Verdicts::__none(traces.len());
-        states.during(|| component.decide(&Traces::__of_call(&batch, &spans), &mut verdicts))?;
+        states.during(|| {
+            told.during(states.now(), || component.decide(&Traces::__of_call(&batch, &spans), &mut verdicts))
+        })?;
         let lists = verdicts.__into_lists();
         let verdict = |trace: usize| Verdict {
             vote: match lists.votes[trace] {

@@ -14,6 +14,8 @@ pub mod batch;
 pub mod json;
 #[path = "../../../host/src/signal.rs"]
 pub mod signal;
+#[path = "../../../host/src/table/mod.rs"]
+pub mod table;
 
 use signal::Signal;
 

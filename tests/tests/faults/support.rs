@@ -31,7 +31,7 @@ pub fn redactor(behaviour: &str) -> String {
 /// Keys of a stage that can only drop.
 pub fn dropper(behaviour: &str, on_fault: &str) -> String {
     let component = guest("misbehaving").unwrap();
-    format!("component: {component}, config: {}, {LIMITS}, on_fault: {on_fault}", block(behaviour))
+    format!("component: {component}, grants: [state], config: {}, {LIMITS}, on_fault: {on_fault}", block(behaviour))
 }
 
 pub async fn keeping() -> Sink {

@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, span::Event};
 use prost::Message as _;
 use sluicebox::batch::Batch;
-use sluicebox::config::model::{Component, Secret, StageLimits};
+use sluicebox::config::model::{Component, Grants, Secret, StageLimits};
 use sluicebox::memory::Budget;
 use sluicebox::pipeline::stage::{Effects, Fault, Generation, Instance};
 use sluicebox::signal::Signal;
@@ -64,6 +64,8 @@ pub fn spec(behaviour: &str) -> GenerationSpec {
         role: Role::Processor,
         config: format!("{{\"behaviour\": \"{behaviour}\"}}"),
         keys: Vec::new(),
+        grants: Grants::ALL,
+        tables: Vec::new(),
         limits: limits(),
         on_fault: None,
         workers: 1,

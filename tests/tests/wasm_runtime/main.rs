@@ -6,6 +6,7 @@ mod bad_edits;
 mod bad_policies;
 mod bombs;
 mod building;
+mod capabilities;
 mod editing;
 mod host_state;
 mod lab;

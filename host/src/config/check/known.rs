@@ -45,6 +45,7 @@ impl Group {
                 "attributes",
                 "batch",
                 "filter",
+                "lookup",
                 "memory_limiter",
                 "probabilistic_sampler",
                 "rate_limiting",

@@ -15,6 +15,7 @@ pub(super) mod processors;
 mod receivers;
 mod section;
 mod service;
+mod tables;
 pub(super) mod tail_sampling;
 mod values;
 

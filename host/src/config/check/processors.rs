@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use super::keys::keys;
 use super::section::Section;
+use super::tables::{grants, tables};
 use super::tail_sampling::tail_sampling;
 use crate::config::code::Code;
-use crate::config::model::{Component, MemoryLimit, Merge, OnFault, Stage, StageLimits, StageRole, TailSampling};
+use crate::config::model::{
+    Capability, Component, Grants, MemoryLimit, Merge, OnFault, Stage, StageLimits, StageRole, TailSampling,
+};
 use crate::config::report::Problem;
 use crate::config::tree::{Entry, Node, Value};
 
@@ -36,7 +39,7 @@ const LIMIT_MIB_MAX: u64 = 16 << 20;
 const SPIKE_PERCENT_DEFAULT: u64 = 20;
 
 /// Keys of a bundled component's map that are the engine's own.
-pub(in crate::config) const OWN_KEYS: [&str; 3] = ["keys", "limits", "on_fault"];
+pub(in crate::config) const OWN_KEYS: [&str; 4] = ["keys", "limits", "on_fault", "tables"];
 
 /// A processor of the file.
 pub(super) enum Processor {
@@ -48,10 +51,13 @@ pub(super) enum Processor {
 }
 
 /// The Collector's own processors that ship as components take their whole map as configuration, less the engine's own keys: `limits`,
-/// `on_fault` and, where it edits what people wrote, `keys`. The Collector's processors have no keys of these names.
+/// `on_fault` and, where it edits what people wrote, `keys`; of `lookup` also `tables`. The Collector's processors have no keys of
+/// these names.
 pub(super) fn bundled(name: &str, kind: &str, mut section: Section<'_>, node: &Node) -> Stage {
     let edits = matches!(kind, "attributes" | "redaction" | "resource");
     let keys = if edits { keys(&mut section) } else { Vec::new() };
+    let grants = bundled_grants(kind);
+    let tables = if kind == "lookup" { tables(&mut section, grants) } else { Vec::new() };
     let limits = limits(section.child("limits"));
     let on_fault = on_fault(&mut section);
     if edits && on_fault == Some(OnFault::Pass) {
@@ -73,10 +79,22 @@ pub(super) fn bundled(name: &str, kind: &str, mut section: Section<'_>, node: &N
         component: Component::Bundled(component),
         config,
         keys,
+        grants,
+        tables,
         limits,
         on_fault,
         place: section.place,
         config_place: node.place,
+        grants_place: None,
+    }
+}
+
+/// What ships with the engine has what it needs.
+fn bundled_grants(kind: &str) -> Grants {
+    match kind {
+        "lookup" => Grants::NONE.and(Capability::Lookup).and(Capability::Metrics),
+        "rate_limiting" => Grants::NONE.and(Capability::State),
+        _ => Grants::NONE,
     }
 }
 
@@ -87,12 +105,15 @@ pub(super) fn wasm(name: &str, mut section: Section<'_>) -> Stage {
     let (place, config_place) = (section.place, config.map_or(section.place, |node| node.place));
     let config = config.map_or_else(|| "{}".to_owned(), |node| json(&section, node));
     let keys = keys(&mut section);
-    grants(&mut section);
+    let role = StageRole::Processor;
+    let grants = grants(&mut section, role);
+    let grants_place = section.get("grants").map(Node::whole_place);
+    let tables = tables(&mut section, grants);
     let limits = limits(section.child("limits"));
     let on_fault = on_fault(&mut section);
     section.finish();
-    let (name, role) = (name.to_owned(), StageRole::Processor);
-    Stage { name, role, component, config, keys, limits, on_fault, place, config_place }
+    let name = name.to_owned();
+    Stage { name, role, component, config, keys, grants, tables, limits, on_fault, place, config_place, grants_place }
 }
 
 /// `component` and `sha256`: a file, and what it must hold.
@@ -133,14 +154,6 @@ fn sha256(section: &mut Section<'_>) -> Option<String> {
     let message = format!("{} is not a SHA-256 digest: {}", section.named("sha256"), node.found());
     section.context.tell(Code::BadDigest, node.place, message, "write the 64 hex digits that `sha256sum` prints");
     None
-}
-
-pub(super) fn grants(section: &mut Section<'_>) {
-    for (grant, node) in section.texts("grants").unwrap_or_default() {
-        let message = format!("{} asks for \"{grant}\", which cannot be granted yet", section.owner);
-        let help = "remove it: there are no capabilities to grant yet";
-        section.context.tell(Code::UnsupportedGrant, node.place, message, help);
-    }
 }
 
 pub(super) fn limits(mut section: Section<'_>) -> StageLimits {

@@ -4,10 +4,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::processors::{component_file, grants, json, limits};
+use super::processors::{component_file, json, limits};
 use super::section::Section;
+use super::tables::{grants, tables};
 use crate::config::code::Code;
-use crate::config::model::{Component, Stage, StageLimits, StageRole, TailSampling};
+use crate::config::model::{Component, Grants, Stage, StageLimits, StageRole, TailSampling};
 use crate::config::report::Problem;
 use crate::config::source::Place;
 use crate::config::tree::{Entry, Node, Value, shortened};
@@ -222,10 +223,13 @@ impl Policies<'_> {
             component: Component::Bundled(BUNDLED.to_owned()),
             config: json(section, &Node::new(Value::Map(config.into()), config_place)),
             keys: Vec::new(),
+            grants: Grants::NONE,
+            tables: Vec::new(),
             limits: self.limits,
             on_fault: None,
             place,
             config_place,
+            grants_place: None,
         }
     }
 
@@ -247,7 +251,10 @@ impl Policies<'_> {
         let config = policy.get("config");
         let config_place = config.map_or(policy.place, |node| node.place);
         let config = config.map_or_else(|| "{}".to_owned(), |node| json(&policy, node));
-        grants(&mut policy);
+        let role = StageRole::Policy;
+        let grants = grants(&mut policy, role);
+        let grants_place = policy.get("grants").map(Node::whole_place);
+        let tables = tables(&mut policy, grants);
         let limits = limits(policy.child("limits"));
         policy.forbid("on_fault", NO_ON_FAULT);
         policy.forbid("type", "remove it: a policy with a component is what the component is");
@@ -255,8 +262,20 @@ impl Policies<'_> {
         policy.finish();
         // Without a name there is an error; that others have none either is no second one.
         let name = name.map_or_else(|| format!("{}:{index}", self.sampler), |name| format!("{}:{name}", self.sampler));
-        let role = StageRole::Policy;
-        Stage { name, role, component, config, keys: Vec::new(), limits, on_fault: None, place, config_place }
+        Stage {
+            name,
+            role,
+            component,
+            config,
+            keys: Vec::new(),
+            grants,
+            tables,
+            limits,
+            on_fault: None,
+            place,
+            config_place,
+            grants_place,
+        }
     }
 }
 

@@ -3,6 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::config::model::Secret;
 use crate::config::{System, load_text};
+use crate::table::{Format, Table};
 
 const BASE: &str = "\
 receivers: {otlp: {protocols: {grpc: }}}
@@ -42,17 +43,19 @@ fn lines_and_comments_are_no_change() {
 #[test]
 fn a_changed_stage_says_in_what() {
     for (from, to, expected) in [
-        ("a.wasm", "b.wasm", [true, false, false, false, false]),
-        ("a.wasm", &format!("a.wasm, sha256: {}", "a".repeat(64)), [true, false, false, false, false]),
-        ("x: 1", "x: 2", [false, true, false, false, false]),
-        ("a.wasm", "a.wasm, keys: {pii: {env: PATH}}", [false, false, true, false, false]),
-        ("a.wasm", "a.wasm, limits: {deadline: 1s}", [false, false, false, true, false]),
-        ("a.wasm", "a.wasm, on_fault: pass", [false, false, false, false, true]),
+        ("a.wasm", "b.wasm", [true, false, false, false, false, false, false]),
+        ("a.wasm", &format!("a.wasm, sha256: {}", "a".repeat(64)), [true, false, false, false, false, false, false]),
+        ("x: 1", "x: 2", [false, true, false, false, false, false, false]),
+        ("a.wasm", "a.wasm, keys: {pii: {env: PATH}}", [false, false, true, false, false, false, false]),
+        ("a.wasm", "a.wasm, grants: [log]", [false, false, false, true, false, false, false]),
+        ("a.wasm", "a.wasm, limits: {deadline: 1s}", [false, false, false, false, false, true, false]),
+        ("a.wasm", "a.wasm, on_fault: pass", [false, false, false, false, false, false, true]),
     ] {
         let diff = changed(from, to);
         let [change] = diff.stages.as_slice() else { panic!("{diff:?}") };
         assert_eq!((change.name.as_str(), change.place.line), ("wasm/a", 3));
-        let found = [change.component, change.config, change.keys, change.limits, change.on_fault];
+        let StageChange { component, config, keys, grants, tables, limits, on_fault, .. } = *change;
+        let found = [component, config, keys, grants, tables, limits, on_fault];
         assert_eq!(found, expected, "{to}");
         assert!(diff.is_live());
     }
@@ -68,6 +71,19 @@ fn other_bytes_of_a_key_are_a_change() {
     let diff = diff(&old, &new);
     assert!(diff.is_live() && diff.stages[0].keys && !diff.stages[0].config, "{diff:?}");
     assert!(!format!("{diff:?}{:?}", new.stages).contains("another key"));
+}
+
+#[test]
+fn other_content_of_a_table_is_a_change() {
+    let table = |text: &str| vec![("t".to_owned(), Table::load(Format::Csv, "key", text.as_bytes()).unwrap())];
+    let mut old = config(BASE);
+    old.stages[0].tables = table("key,x\na,1\n");
+    let mut new = old.clone();
+    new.stages[0].tables = table("key,x\na,1\n");
+    assert!(diff(&old, &new).is_empty());
+    new.stages[0].tables = table("key,x\na,2\n");
+    let diff = diff(&old, &new);
+    assert!(diff.is_live() && diff.stages[0].tables && !diff.stages[0].config, "{diff:?}");
 }
 
 #[test]

@@ -45,11 +45,28 @@ fn policies_are_told_from_processors() {
     for import in ["dropping", "adding", "editing", "contents", "host-hash"] {
         let refused = error(&component(&[&format!("sluicebox:telemetry/{import}@0.1.0")], &policy));
         assert!(refused.contains(import) && refused.contains("a policy may not"), "{refused}");
-        assert!(refused.ends_with("it may import: fields, batches, traces, host-state"), "{refused}");
+        assert!(
+            refused.ends_with("it may import: fields, batches, traces, host-state, logging, metering, clock, lookup"),
+            "{refused}"
+        );
     }
     assert!(error(&component(&[], &policy[1..])).contains("a policy exports `plugin` and `policy`"));
     let both = error(&component(&[], &[EXPORTS[0], EXPORTS[1], policy[1]]));
     assert!(both.contains("both `processor` and `policy`"), "{both}");
+}
+
+#[test]
+fn what_has_to_be_granted_follows_from_imports_and_role() {
+    use crate::config::model::Capability::{Clock, Log, Lookup, Metrics, State};
+    let policy = ["sluicebox:telemetry/plugin@0.1.0", "sluicebox:telemetry/policy@0.1.0"];
+    let imports = ["lookup", "host-state", "clock", "metering", "logging", "fields", "batches"];
+    let imports = imports.map(|name| format!("sluicebox:telemetry/{name}@0.1.0"));
+    let imports: Vec<&str> = imports.iter().map(String::as_str).collect();
+    let needs = |exports: &[&str]| -> Vec<_> {
+        info(&component(&imports, exports)).expect("is one").needs().map(|(capability, _)| capability).collect()
+    };
+    assert_eq!(needs(&EXPORTS), [State, Log, Metrics, Clock, Lookup]);
+    assert_eq!(needs(&policy), [Log, Metrics, Clock, Lookup]);
 }
 
 #[test]

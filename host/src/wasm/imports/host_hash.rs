@@ -35,8 +35,8 @@ impl HostKey for State {
         let texts = offsets.len().saturating_sub(1);
         let hashes_bytes = texts.saturating_mul(HASH_BYTES);
         self.host_call(size_of_val(offsets.as_slice()).saturating_add(bytes.len()).saturating_add(hashes_bytes))?;
-        let State { opened, keys, deadline, .. } = self;
-        let hash = opened.keys.get(key.rep() as usize).and_then(|name| keys.get(name));
+        let State { opened, given, deadline, .. } = self;
+        let hash = opened.keys.get(key.rep() as usize).and_then(|name| given.keys.get(name));
         let hash = hash.ok_or_else(|| bad_output("a key that was not opened"))?;
         let mut hashes = Vec::with_capacity(hashes_bytes);
         let mut until_look = 0;
@@ -87,8 +87,8 @@ impl State {
         if self.opened.keys.len() >= KEYS_MAX {
             return Err(format!("more than {KEYS_MAX} keys"));
         }
-        if self.keys.get(&name).is_none() {
-            let names: Vec<&str> = self.keys.names().collect();
+        if self.given.keys.get(&name).is_none() {
+            let names: Vec<&str> = self.given.keys.names().collect();
             return Err(match names.as_slice() {
                 [] => format!("no key is named `{name}`: the stage has no `keys`"),
                 names => format!("no key is named `{name}`; `keys` has: {}", names.join(", ")),

@@ -5,12 +5,16 @@
 
 mod adding;
 mod batches;
+mod clock;
 mod contents;
 mod dropping;
 mod editing;
 mod fields;
 mod host_hash;
 mod host_state;
+mod logging;
+mod lookup;
+mod metering;
 mod traces;
 mod writing;
 
@@ -39,6 +43,10 @@ pub(super) fn linker(engine: &Engine, interfaces: &[Interface]) -> wasmtime::Res
             Interface::HostHash => bindings::host_hash::add_to_linker::<_, Data>(&mut linker, |state| state)?,
             Interface::Traces => traces::add_to_linker(&mut linker)?,
             Interface::HostState => bindings::host_state::add_to_linker::<_, Data>(&mut linker, |state| state)?,
+            Interface::Logging => bindings::logging::add_to_linker::<_, Data>(&mut linker, |state| state)?,
+            Interface::Metering => bindings::metering::add_to_linker::<_, Data>(&mut linker, |state| state)?,
+            Interface::Clock => bindings::clock::add_to_linker::<_, Data>(&mut linker, |state| state)?,
+            Interface::Lookup => bindings::lookup::add_to_linker::<_, Data>(&mut linker, |state| state)?,
         }
     }
     Ok(linker)

@@ -40,7 +40,8 @@ pub(in crate::wasm) fn probe(instance: &mut GuestInstance<Guest>) -> Result<(), 
         let items = 0..batch.items();
         let (batch, result) = instance.process(batch, items.clone());
         // The batch is made up, so what the guest says of it is no telemetry.
-        let effects = result.map_err(|error| ProbeError { signal, fault: CallError::with_text(error) })?;
+        let effects =
+            result.map_err(|error| ProbeError { signal, fault: instance.with_lines(CallError::with_text(error)) })?;
         try_on(batch, items, effects).map_err(|error| ProbeError {
             signal,
             fault: Fault { kind: FaultKind::BadOutput, message: error.to_string() },

@@ -37,7 +37,7 @@ pub(in crate::wasm) fn probe(instance: &mut GuestInstance<Sampler>) -> Result<()
         .map_err(|malformed| failed(Fault { kind: FaultKind::Trap, message: malformed.to_string() }))?;
     let (_, result) = instance.vote(&Arc::new(traces), batch);
     // The traces are made up, so what the guest says of them is no telemetry.
-    result.map(drop).map_err(|error| failed(CallError::with_text(error)))
+    result.map(drop).map_err(|error| failed(instance.with_lines(CallError::with_text(error))))
 }
 
 /// One made-up trace.

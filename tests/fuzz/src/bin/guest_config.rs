@@ -4,11 +4,12 @@
 use attributes::Attributes;
 use filter::Filter;
 use libfuzzer_sys::fuzz_target;
+use lookup::Lookup;
 use probabilistic_sampler::ProbabilisticSampler;
 use rate_limiting::RateLimiting;
 use redaction::Redaction;
 use sluicebox_fuzz::Choices;
-use sluicebox_guest::testing::{PolicyTester, TestBatch, TestTraces, Tester};
+use sluicebox_guest::testing::{Given, PolicyTester, TestBatch, TestTable, TestTraces, Tester};
 use sluicebox_guest::{NewValue, Processor};
 use tail_sampling::TailSampling;
 
@@ -16,18 +17,21 @@ fuzz_target!(|bytes: &[u8]| {
     let mut choices = Choices(bytes);
     let which = choices.byte();
     let Ok(config) = std::str::from_utf8(choices.0) else { return };
-    match which % 6 {
+    match which % 7 {
         0 => configure::<Filter>(config),
         1 => configure::<Attributes>(config),
         2 => configure::<Redaction>(config),
         3 => configure::<ProbabilisticSampler>(config),
         4 => configure::<RateLimiting>(config),
+        5 => configure::<Lookup>(config),
         _ => configure_policies(config),
     }
 });
 
 fn configure<P: Processor>(config: &str) {
-    match Tester::<P>::configure(config) {
+    // The fuzzer finds short names.
+    let table = TestTable::new("t", "k", &["k", "v"]).row(["checkout", "x"]);
+    match Tester::<P>::configure_with(config, &Given::new().table(table)) {
         Err(message) => assert!(!message.trim().is_empty(), "a refusal says why"),
         Ok(mut tester) => {
             // An error is a fault and legal; a panic is not.
