@@ -36,6 +36,8 @@ pub struct Config {
     pub admin_address: SocketAddr,
     /// Where receivers, exporters, pipelines and settings stand, for messages.
     pub lines: Lines,
+    /// Names of the files that places are in, by their numbers: the first is the configuration file itself.
+    pub files: Vec<String>,
 }
 
 impl Config {

@@ -45,6 +45,10 @@ pub struct Metrics {
     stage_generations_live: Family<StageLabels, Gauge>,
     stage_memory_bytes: Family<StageLabels, Gauge>,
     stage_swaps: Family<SwapLabels, Counter>,
+    stage_drifted: Family<StageLabels, Gauge>,
+    stage_generations_kept: Family<StageLabels, Gauge>,
+    /// Entries of the history that are not in its file.
+    pub history_lost: Counter,
     samplers: SamplerFamilies,
     /// Bytes charged to the process budget.
     pub memory_used_bytes: Gauge,
@@ -177,6 +181,10 @@ pub struct StageMetrics {
     pub generations_live: Gauge,
     /// Guest memory of all instances.
     pub memory_bytes: Gauge,
+    /// 1 where the file says something else than what serves.
+    pub drifted: Gauge,
+    /// Generations that are kept for a rollback.
+    pub generations_kept: Gauge,
     stage: String,
     faults: Family<FaultLabels, Counter>,
 }
@@ -267,6 +275,13 @@ impl Metrics {
             stage_generations_live: family(r, "stage_generations_live", "Generations that still have instances"),
             stage_memory_bytes: family(r, "stage_memory_bytes", "Guest memory of all instances"),
             stage_swaps: family(r, "stage_swaps", "Swaps, by result"),
+            stage_drifted: family(r, "stage_drifted", "1 where the file says something else than what serves"),
+            stage_generations_kept: family(
+                r,
+                "stage_generations_kept",
+                "Generations that no longer serve, with instances for a rollback",
+            ),
+            history_lost: single(r, "history_lost_entries", "Entries of the history that could not be written"),
             samplers: SamplerFamilies::new(r),
             memory_used_bytes: single(r, "memory_used_bytes", "Bytes charged to the process budget"),
             memory_limit_bytes: single(r, "memory_limit_bytes", "The process budget"),
@@ -387,6 +402,8 @@ impl Metrics {
             generation: self.stage_generation.get_or_create_owned(&labels),
             generations_live: self.stage_generations_live.get_or_create_owned(&labels),
             memory_bytes: self.stage_memory_bytes.get_or_create_owned(&labels),
+            drifted: self.stage_drifted.get_or_create_owned(&labels),
+            generations_kept: self.stage_generations_kept.get_or_create_owned(&labels),
             stage: stage.to_owned(),
             faults: self.stage_faults.clone(),
         }
@@ -419,8 +436,11 @@ where
     family
 }
 
-fn single(registry: &mut Registry, name: &str, help: &str) -> Gauge {
-    let gauge = Gauge::default();
-    registry.register(name, help, gauge.clone());
-    gauge
+fn single<M>(registry: &mut Registry, name: &str, help: &str) -> M
+where
+    M: prometheus_client::registry::Metric + Default + Clone,
+{
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }

@@ -115,6 +115,7 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
         log_level: telemetry.log_level,
         admin_address: admin.address,
         lines,
+        files: context.file_names(),
     }
 }
 
