@@ -44,9 +44,9 @@ impl Answered {
     pub fn of_change(self) -> Result<Value, ExitCode> {
         match self {
             Answered::Yes(answer) => Ok(answer),
-            Answered::Refused(
-                StatusCode::UNPROCESSABLE_ENTITY | StatusCode::NOT_FOUND | StatusCode::CONFLICT,
-            ) => Err(ExitCode::from(exit::SWAP_REFUSED)),
+            Answered::Refused(StatusCode::UNPROCESSABLE_ENTITY | StatusCode::NOT_FOUND | StatusCode::CONFLICT) => {
+                Err(ExitCode::from(exit::SWAP_REFUSED))
+            }
             Answered::Refused(_) => Err(ExitCode::from(exit::FAILED)),
             Answered::Unreachable => Err(ExitCode::from(exit::UNREACHABLE)),
         }
@@ -137,7 +137,8 @@ pub fn printable(text: &str) -> String {
 /// Whose command this is: what the environment says, else the number of the user.
 fn user() -> String {
     let set = |name: &str| std::env::var(name).ok().filter(|name| name.bytes().all(|byte| byte.is_ascii_graphic()));
-    set("USER").or_else(|| set("LOGNAME")).filter(|name| !name.is_empty()).unwrap_or_else(|| {
-        format!("uid {}", rustix::process::geteuid().as_raw())
-    })
+    set("USER")
+        .or_else(|| set("LOGNAME"))
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("uid {}", rustix::process::geteuid().as_raw()))
 }

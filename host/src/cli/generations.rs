@@ -15,9 +15,7 @@ use crate::cli::output::Output;
 
 /// Arguments of `generations`.
 #[derive(Clone, Debug, Args)]
-#[command(
-    after_help = "Examples:\n  sluicebox generations\n  sluicebox generations filter/health --output json"
-)]
+#[command(after_help = "Examples:\n  sluicebox generations\n  sluicebox generations filter/health --output json")]
 pub struct GenerationsArgs {
     /// Of this stage alone.
     stage: Option<String>,

@@ -95,7 +95,8 @@ impl Kept {
     /// Numbers that a rollback can return to, ascending.
     pub(super) fn numbers(&self, stage: &str) -> Vec<u64> {
         let stages = self.stages();
-        let mut numbers: Vec<_> = stages.get(stage).into_iter().flat_map(|of| &of.past).map(|past| past.number).collect();
+        let mut numbers: Vec<_> =
+            stages.get(stage).into_iter().flat_map(|of| &of.past).map(|past| past.number).collect();
         numbers.sort_unstable();
         numbers
     }

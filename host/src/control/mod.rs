@@ -263,8 +263,8 @@ impl Control {
             .await?;
         }
         if let Some(config) = config {
-            next.config = config::replaced(&next, config)
-                .map_err(|key| SwapError::FileOnly { stage: stage.to_owned(), key })?;
+            next.config =
+                config::replaced(&next, config).map_err(|key| SwapError::FileOnly { stage: stage.to_owned(), key })?;
         }
         let mut candidates = self.build_all(vec![(index, next)]).await?;
         let committed = match (write, candidates.first_mut()) {

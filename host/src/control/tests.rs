@@ -141,7 +141,11 @@ async fn a_reload_replaces_what_the_file_says_anew() {
     assert!(swapped[0].drained && !swapped[0].drifted);
     assert_eq!(serving(&control), [(1, false), (2, false)]);
     std::fs::write(&path, "two").expect("written");
-    assert_eq!(reload(&control, config(&path, ["1", "3"])).await.expect("reloads").len(), 2, "its component is another");
+    assert_eq!(
+        reload(&control, config(&path, ["1", "3"])).await.expect("reloads").len(),
+        2,
+        "its component is another"
+    );
     assert_eq!(serving(&control), [(2, false), (3, false)]);
 }
 

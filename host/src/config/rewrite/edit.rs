@@ -64,7 +64,8 @@ impl<'a> Edits<'a> {
             return Err(EditError("a processor of this type cannot name a component: define \"wasm/NAME\"".to_owned()));
         };
         let block = self.block(stage)?;
-        let component = block.get("component").ok_or_else(|| unsafe_at(&block, "does not name its component itself"))?;
+        let component =
+            block.get("component").ok_or_else(|| unsafe_at(&block, "does not name its component itself"))?;
         let directory = self.environment.canonical(&component.document.directory);
         let path = match self.environment.canonical(path).strip_prefix(&directory) {
             Ok(below) => Path::new("./").join(below),
@@ -170,7 +171,8 @@ impl<'a> Edits<'a> {
         let line_break = document.line_break();
         let first = own.iter().chain(others).map(|entry| entry.key_bytes.start).min().unwrap_or_default();
         let indent = document.column(first);
-        let lines = new.block_entries(indent, line_break).ok_or_else(|| unsafe_at(block, "is to hold a text in brackets"))?;
+        let lines =
+            new.block_entries(indent, line_break).ok_or_else(|| unsafe_at(block, "is to hold a text in brackets"))?;
         let lines = if lines.is_empty() { lines } else { format!("{}{lines}", " ".repeat(indent)) };
         let mut lines = Some(lines).filter(|lines| !lines.is_empty());
         for entry in others {

