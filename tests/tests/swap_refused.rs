@@ -114,7 +114,7 @@ async fn without_the_token_nothing_is_changed() {
     let sink = Sink::start(Behaviour::default()).await.unwrap();
     let engine = Engine::start(&config(&sink, EARLY_RULE).text()).await.unwrap();
     let state = engine.directory().join("state");
-    let token = std::fs::read_dir(&state).unwrap().next().unwrap().unwrap().path();
+    let token = sluicebox::admin::token::file(&state, engine.addresses.admin.port());
     let right = std::fs::read_to_string(&token).unwrap();
     let body = format!("{{ \"stage\": \"{STAGE}\", \"config\": {} }}", drop_spans_json("name == \"x\""));
     std::fs::write(&token, "0".repeat(64)).unwrap();

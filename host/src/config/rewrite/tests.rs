@@ -162,7 +162,7 @@ fn what_is_not_safe_is_refused_and_nothing_is_written() {
     assert!(!files.text("config.yaml").contains("---") && files.stage("filter/e").config.contains("b == 1"));
     let now = files.text("config.yaml");
     files.configure("filter/d", "traces: {span: ['b == 1']}\n").expect("an alias is written out");
-    let expected = now.replace("filter/d: *c", "filter/d: {traces: {span: ['b == 1']}}");
+    let expected = now.replace("filter/d: *c", "filter/d:\n    traces: {span: ['b == 1']}");
     assert_eq!(files.text("config.yaml"), expected);
     assert_eq!(files.text("rules.yaml"), "traces: {span: ['a == 1']}\n");
 }
