@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::admin::{self, health::HealthServers};
 use crate::config::model::{Config, DeadLetter, Stage, StageRole};
 use crate::control::health::Planned;
+use crate::control::history::History;
 use crate::control::{Build, Control};
 use crate::export::{self, Exporter};
 use crate::memory::Budget;
@@ -150,7 +151,11 @@ impl Engine {
         let tail = tail_memory::bounds(&config, &limit, workers);
         let maxima = maxima_of(&config, &limit, &tail, workers, &stages.snapshot());
         let overcommitted = maxima.overcommitted(budget.bytes_used());
-        let control = Control::new(build, config, stages, Arc::clone(&metrics));
+        let history = History::open(surroundings.state.as_deref(), own.admin_port(), &metrics);
+        let control = Control::new(build, config, stages, Arc::clone(&metrics), history);
+        // What is kept for a rollback goes before data is refused.
+        let kept = Arc::downgrade(&control);
+        budget.relieve_with(move || kept.upgrade().is_some_and(|control| control.relieve()));
 
         let mut addresses: Vec<_> =
             receivers.iter().map(|(_, server)| (server.description(), server.local_addr())).collect();
@@ -315,6 +320,11 @@ impl OwnPorts {
             None => None,
         };
         Ok(Self { metrics, admin: bind("the admin API", config.admin_address).await? })
+    }
+
+    /// The one that was given, or the one that was free.
+    fn admin_port(&self) -> u16 {
+        self.admin.local_addr().map_or(0, |address| address.port())
     }
 
     fn addresses(&self) -> Vec<(String, SocketAddr)> {

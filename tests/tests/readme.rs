@@ -144,4 +144,10 @@ async fn the_swaps_it_shows_swap() {
         assert_eq!(done.code, Some(0), "{swap:?}: {done:?}");
         assert!(done.stdout.starts_with(&format!("{}: generation 1 sha256:", swap[1])), "{}", done.stdout);
     }
+    for (verb, printed) in [("generations", "filter/health\n"), ("rollback", "filter/health: generation 2 sha256:")] {
+        let shown = commands().into_iter().find(|arguments| arguments[0] == verb).expect("it is shown");
+        let arguments: Vec<&str> = shown.iter().map(String::as_str).collect();
+        let done = engine.command(&arguments).await.expect("runs");
+        assert!(done.code == Some(0) && done.stdout.starts_with(printed), "{shown:?}: {done:?}");
+    }
 }

@@ -122,11 +122,19 @@ impl Load {
     }
 }
 
-/// A swap by one of the four ways; returns when the new generation serves.
+/// A swap by one of the five ways; returns when the new generation serves.
 async fn swap(engine: &mut Engine, sink: &Sink, number: u64, ring: &str) {
     let block = drop_spans_json(&rule(ring));
     // The step is odd, so that each time the file says the other ring than before.
     match number % 21 {
+        // A file that changes a stage which drifted would be refused.
+        6 => {
+            let file = engine.directory().join("rules.yaml");
+            std::fs::write(&file, block).unwrap();
+            let done = engine.command(&["swap", STAGE, "--config", file.to_str().unwrap(), "--write"]).await.unwrap();
+            assert_eq!(done.code, Some(0), "{}", done.stderr);
+            assert!(done.stdout.contains(&format!("generation {number} ")), "{}", done.stdout);
+        }
         7 => {
             engine.rewrite(&config(sink, ring)).unwrap();
             if (number / 21).is_multiple_of(2) {

@@ -60,7 +60,7 @@ async fn failed_swap_then_good_swap() {
     let cut = file("cut.wasm", &cut[..cut.len() / 2]);
     let bad_rule = file("bad.yaml", drop_spans_json("attributes[\"x\"] === 1").as_bytes());
     let spins = file("spins.wasm", &made::Made::component("configure_recurse").unwrap());
-    let traps = file("traps.wasm", &made::Made::component("process_huge_text").unwrap());
+    let traps = file("traps.wasm", &made::Made::component("process_spin").unwrap());
     let misbehaving = guest("misbehaving").unwrap();
     let importing = |number: usize, name: &str| file(&format!("import{number}.wasm"), &made::importing(name).unwrap());
     let wasi = importing(1, "wasi:cli/environment@0.2.6");
@@ -170,7 +170,7 @@ async fn without_the_token_nothing_is_changed() {
     let sink = Sink::start(Behaviour::default()).await.unwrap();
     let engine = Engine::start(&config(&sink, EARLY_RULE).text()).await.unwrap();
     let state = engine.directory().join("state");
-    let token = std::fs::read_dir(&state).unwrap().next().unwrap().unwrap().path();
+    let token = sluicebox::admin::token::file(&state, engine.addresses.admin.port());
     let right = std::fs::read_to_string(&token).unwrap();
     let body = format!("{{ \"stage\": \"{STAGE}\", \"config\": {} }}", drop_spans_json("name == \"x\""));
     std::fs::write(&token, "0".repeat(64)).unwrap();

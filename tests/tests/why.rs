@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use sluicebox::admin::{self, Samplers};
 use sluicebox::config::{System, load_text};
 use sluicebox::control::Control;
+use sluicebox::control::history::History;
 use sluicebox::memory::Budget;
 use sluicebox::memory::tail::TailBounds;
 use sluicebox::observe::metrics::Metrics;
@@ -107,7 +108,8 @@ async fn admin_api() -> SocketAddr {
                 service: {pipelines: {traces: {receivers: [otlp], exporters: [debug]}}}\n";
     let config = load_text("test.yaml".into(), text.into(), Path::new(""), &System).expect("is valid").config;
     let build = Arc::new(|_: &_, _| Err(BuildError::Abandoned("there is nothing to build".into())));
-    let control = Control::new(build, config, Stages::new(Vec::new(), &Metrics::new()), Arc::new(Metrics::new()));
+    let stages = Stages::new(Vec::new(), &Metrics::new());
+    let control = Control::new(build, config, stages, Arc::new(Metrics::new()), History::in_memory());
     let bounds = TailBounds {
         pipeline: "traces".into(),
         sampler: "tail_sampling/lab".into(),

@@ -11,8 +11,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use crate::admin::uploads::{UploadError, Uploads};
-use crate::config::model::Component;
-use crate::control::{Control, SwapError};
+use crate::control::Control;
 use crate::memory::Budget;
 use crate::memory::tail::TailBounds;
 use crate::observe::metrics::Metrics;
@@ -20,28 +19,17 @@ use crate::observe::readiness::Readiness;
 use crate::tail::explain::Why;
 use crate::wasm;
 
+mod changes;
 pub mod health;
 pub mod serve;
 pub mod token;
 pub mod traces;
 mod uploads;
 
-/// Longest `POST /v1/swap`: a configuration may hold as much as a file may.
-const SWAP_BYTES_MAX: usize = 1 << 20;
+pub use self::changes::{ReloadRequest, RollbackRequest, SwapRequest, USER_HEADER};
 
-/// What `POST /v1/swap` takes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SwapRequest {
-    /// The stage, such as `filter/traces`.
-    pub stage: String,
-    /// Digest of a component sent to `POST /v1/components`; None keeps the serving one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
-    /// The new configuration; None keeps the serving one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config: Option<serde_json::Value>,
-}
+/// Longest `POST /v1/swap`: a configuration may hold as much as a file may, and may be sent as JSON and as it was written.
+const SWAP_BYTES_MAX: usize = 4 << 20;
 
 /// What every refusal holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -104,12 +92,15 @@ pub fn api(
         post(upload).layer(DefaultBodyLimit::max(usize::try_from(wasm::COMPONENT_BYTES_MAX).unwrap_or(usize::MAX)));
     let changes = Router::new()
         .route("/v1/components", components)
-        .route("/v1/swap", post(swap).layer(DefaultBodyLimit::max(SWAP_BYTES_MAX)))
+        .route("/v1/swap", post(changes::swap).layer(DefaultBodyLimit::max(SWAP_BYTES_MAX)))
+        .route("/v1/rollback", post(changes::rollback))
+        .route("/v1/reload", post(changes::reload))
         .layer(middleware::from_fn_with_state(api.clone(), only_with_token));
     Router::new()
         .route("/livez", get(async || health::ALIVE))
         .route("/readyz", get(async move |uri: Uri, headers: HeaderMap| health::ready(&readiness, &uri, &headers)))
         .route("/v1/status", get(status))
+        .route("/v1/generations", get(changes::generations))
         .route("/v1/traces/{id}", get(traces::explain))
         .merge(changes)
         .layer(middleware::from_fn(only_from_here))
@@ -136,46 +127,6 @@ async fn upload(State(api): State<Api>, request: Request) -> Response {
             refuse(status, error.to_string())
         }
     }
-}
-
-async fn swap(State(api): State<Api>, Json(request): Json<SwapRequest>) -> Response {
-    let component = match &request.digest {
-        None => None,
-        Some(digest) => match api.uploads.get(digest) {
-            Some(wasm) => Some(Component::Uploaded(wasm)),
-            None => {
-                let error = format!("no component with digest {digest} was sent to /v1/components");
-                return refuse(StatusCode::NOT_FOUND, error);
-            }
-        },
-    };
-    let config = request.config.map(|config| config.to_string());
-    match api.control.swap(&request.stage, component, config).await {
-        Ok(swapped) => {
-            request.digest.iter().for_each(|digest| api.uploads.forget(digest));
-            Json(swapped).into_response()
-        }
-        Err(error) => {
-            let status = match error {
-                SwapError::UnknownStage { .. } => StatusCode::NOT_FOUND,
-                SwapError::OtherChanges { .. } | SwapError::FileOnly { .. } | SwapError::Build { .. } => {
-                    StatusCode::UNPROCESSABLE_ENTITY
-                }
-                SwapError::Abandoned(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            };
-            (status, Json(refusal(&error))).into_response()
-        }
-    }
-}
-
-fn refusal(error: &SwapError) -> Refusal {
-    let mut causes = Vec::new();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        causes.push(cause.to_string());
-        source = cause.source();
-    }
-    Refusal { error: error.to_string(), causes, step: Some(error.step().to_owned()) }
 }
 
 fn refuse(status: StatusCode, error: String) -> Response {

@@ -10,9 +10,12 @@ use crate::wasm::Bundled;
 mod call;
 pub mod components;
 pub mod demo;
+pub mod generations;
 pub mod inspect;
 pub mod output;
+pub mod reload;
 pub mod report;
+pub mod rollback;
 pub mod run;
 pub mod stages;
 pub mod swap;
@@ -54,6 +57,12 @@ enum Verb {
     Inspect(inspect::InspectArgs),
     /// Replace a stage's component or configuration in a running engine.
     Swap(swap::SwapArgs),
+    /// Return a stage of a running engine to what served before.
+    Rollback(rollback::RollbackArgs),
+    /// List what served at each stage, who brought it, and why it ended.
+    Generations(generations::GenerationsArgs),
+    /// Have a running engine read its file again.
+    Reload(reload::ReloadArgs),
     /// Tell what tail samplers of a running engine did with a trace.
     Why(why::WhyArgs),
     /// Run a configuration with made-up traffic and show what goes in and comes out.
@@ -96,6 +105,9 @@ pub fn main(bundled: &'static [Bundled]) -> ExitCode {
         Verb::Components(args) => coded(components::components(args, &mut out).map(|()| 0)),
         Verb::Inspect(args) => inspect::run(&args, bundled, &mut out),
         Verb::Swap(args) => swap::run(&args, &mut out),
+        Verb::Rollback(args) => rollback::run(&args, &mut out),
+        Verb::Generations(args) => generations::run(&args, &mut out),
+        Verb::Reload(args) => reload::run(args, &mut out),
         Verb::Why(args) => why::run(&args, &mut out),
         Verb::Demo(args) => blocking(demo::run(args, &mut out)),
     };

@@ -17,6 +17,7 @@ use crate::cli::{exit, report, stages};
 use crate::config::model::Component;
 use crate::config::{self, Loaded, Report};
 use crate::control::watch::Watch;
+use crate::control::who::Who;
 use crate::control::{Control, SwapError};
 use crate::engine::{DRAIN_DEFAULT, Engine, Surroundings};
 use crate::wasm::Bundled;
@@ -74,6 +75,7 @@ async fn serve(args: &RunArgs, bundled: &'static [Bundled], loaded: Loaded) -> a
             return Ok(ExitCode::from(report::start_exit_code(&error)));
         }
     };
+    engine.control.follow(args.config.clone());
     let addresses: Vec<_> = engine.addresses.iter().map(|(what, address)| (what.as_str(), *address)).collect();
     report::started(&mut std::io::stderr(), &loaded.config, &engine, &addresses, started.elapsed())?;
     tokio::select! {
@@ -98,15 +100,15 @@ async fn follow_files(
     hang_up: &mut Signal,
 ) -> Infallible {
     loop {
-        tokio::select! {
-            _ = hang_up.recv() => {}
-            () = changed(followed.as_mut()) => {}
-        }
+        let who = tokio::select! {
+            _ = hang_up.recv() => Who::Signal,
+            () = changed(followed.as_mut()) => Who::Watch,
+        };
         // Before the files are read: what is written while they are read is a change.
         if let Some(followed) = &mut followed {
             followed.watch.seen_now().await;
         }
-        reload(control, file, followed.as_mut()).await;
+        reload(control, file, followed.as_mut(), who).await;
     }
 }
 
@@ -118,7 +120,7 @@ async fn changed(followed: Option<&mut Followed>) {
 }
 
 /// Both success and failure leave a line.
-async fn reload(control: &Arc<Control>, file: &Path, followed: Option<&mut Followed>) {
+async fn reload(control: &Arc<Control>, file: &Path, followed: Option<&mut Followed>, who: Who) {
     let path = file.to_path_buf();
     let Ok(loaded) = tokio::task::spawn_blocking(move || config::load(&path)).await else { return };
     let loaded = match loaded {
@@ -134,7 +136,7 @@ async fn reload(control: &Arc<Control>, file: &Path, followed: Option<&mut Follo
     if let Some(followed) = followed {
         followed.valid(&loaded).await;
     }
-    match control.reload(loaded.config.clone()).await {
+    match control.reload(loaded.config.clone(), false, who).await {
         Ok(swapped) if swapped.is_empty() => tracing::info!("the file was read again: no stage differs"),
         Ok(_) => {}
         Err(error) => tracing::error!("nothing was changed: {}{}", report::chain(&error), in_own_file(&loaded, &error)),

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::admin::traces;
-use crate::cli::call::{Answered, call};
+use crate::cli::call::{Answered, call, printable};
 use crate::cli::{complain, exit};
 
 /// Arguments of `why`.
@@ -144,9 +144,4 @@ fn date(unix_nano: u64) -> String {
 fn short(probability: f64) -> String {
     let rounded = (probability * 1e6).round() / 1e6;
     if rounded > 0.0 || probability <= 0.0 { rounded.to_string() } else { format!("{probability:.3e}") }
-}
-
-/// A rule is named by the component that opens it: it must not steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

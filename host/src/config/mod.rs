@@ -10,6 +10,7 @@ pub mod model;
 mod parse;
 mod replace;
 mod report;
+pub mod rewrite;
 mod source;
 mod substitute;
 mod tree;

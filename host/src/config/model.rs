@@ -41,6 +41,8 @@ pub struct Config {
     pub dead_letter: Option<DeadLetter>,
     /// Where receivers, exporters, pipelines and settings stand, for messages.
     pub lines: Lines,
+    /// Names of the files that places are in, by their numbers: the first is the configuration file itself.
+    pub files: Vec<String>,
 }
 
 impl Config {

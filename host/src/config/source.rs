@@ -136,6 +136,11 @@ impl Sources {
         &self.0[0]
     }
 
+    /// All of them, by their numbers.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Source>> {
+        self.0.iter()
+    }
+
     /// The file in which a place is.
     pub fn of(&self, place: Place) -> &Arc<Source> {
         self.0.get(usize::from(place.file)).unwrap_or_else(|| self.main())

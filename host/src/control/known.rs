@@ -28,18 +28,50 @@ impl Known {
             Component::Bundled(_) | Component::Uploaded(_) => false,
         }
     }
+
+    /// What the file says now, in `stage`, beside what it said and what serves, of which the digest is given. Reads components.
+    pub(super) fn says(&self, stage: &Stage, serving_digest: &str) -> Says {
+        if same_identity(&self.filed, stage) && !self.is_rebuilt() {
+            return Says::NothingNew;
+        }
+        let is_same_component = match &stage.component {
+            Component::Bundled(_) => self.serving.component == stage.component,
+            // Another path may hold what serves, such as one that was sent by hand; the same path something else.
+            Component::File { .. } | Component::Uploaded(_) => {
+                digest(&stage.component).is_some_and(|digest| digest == serving_digest)
+            }
+        };
+        let serving = Stage { component: stage.component.clone(), ..self.serving.clone() };
+        if is_same_component && same_identity(&serving, stage) { Says::WhatServes } else { Says::New }
+    }
+}
+
+/// What a file says of a stage when it is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    /// The same as when it was last loaded.
+    NothingNew,
+    /// Something else than when it was last loaded, and than what serves.
+    New,
+    /// Something else than when it was last loaded: what serves.
+    WhatServes,
 }
 
 /// Identity of a stage: component, config, keys, grants, tables, limits, what happens on a fault. Its line in the file is not part of it, nor how its
 /// config is written.
 pub(super) fn same_identity(a: &Stage, b: &Stage) -> bool {
     a.component == b.component
-        && (a.config == b.config || json(&a.config).is_some_and(|config| Some(config) == json(&b.config)))
+        && same_config(&a.config, &b.config)
         && a.keys == b.keys
         && a.grants == b.grants
         && a.tables == b.tables
         && a.limits == b.limits
         && a.on_fault == b.on_fault
+}
+
+/// However they are written.
+pub(super) fn same_config(a: &str, b: &str) -> bool {
+    a == b || json(a).is_some_and(|a| Some(a) == json(b))
 }
 
 fn json(text: &str) -> Option<serde_json::Value> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Drift;
+use crate::config::rewrite::RewriteError;
 use crate::observe::readiness::StageHealth;
 use crate::pipeline::stage::Generation;
 use crate::wasm;
@@ -18,6 +20,9 @@ pub struct Serving {
     pub drifted: bool,
     /// How it fares.
     pub health: StageHealth,
+    /// Where, and since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
 }
 
 /// A stage that now serves something else.
@@ -31,6 +36,12 @@ pub struct Swapped {
     pub new: Version,
     /// True where the file says something else: a restart returns to that.
     pub drifted: bool,
+    /// Where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+    /// After a rollback: the generation that serves again, under the new number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback_to: Option<u64>,
     /// False where the old generation still had a batch when the wait was over.
     pub drained: bool,
 }
@@ -69,6 +80,46 @@ pub enum SwapError {
         /// `limits`, `on_fault`, `keys` or `tables`; of a tail sampler also what holds its traces, such as `num_traces`.
         key: &'static str,
     },
+    /// Stages serve what the file does not say, and the file now says something else of them than before.
+    #[error(
+        "the file also changes {stages}, swapped since it was loaded: nothing was changed; write what serves into the file, or have the \
+         file's word count: `sluicebox reload --force`"
+    )]
+    Drifted {
+        /// Their names.
+        stages: String,
+    },
+    /// A rollback to what is not known.
+    #[error("no {wanted} of stage \"{stage}\" can be returned to: {known}")]
+    NoGeneration {
+        /// The stage.
+        stage: String,
+        /// What was asked for.
+        wanted: String,
+        /// Numbers that are known.
+        known: String,
+    },
+    /// A rollback to what would have to be built again from a component that is no more.
+    #[error(
+        "generation {number} of stage \"{stage}\" is not kept any more, and {path} now holds another component: swap in the one that \
+         you want"
+    )]
+    Gone {
+        /// The stage.
+        stage: String,
+        /// The generation.
+        number: u64,
+        /// The file of its component.
+        path: String,
+    },
+    /// The candidate is good, but the file cannot be made to say it.
+    #[error("stage \"{stage}\" was not swapped, since the file cannot be made to say it")]
+    NotWritten {
+        /// The stage.
+        stage: String,
+        /// Why.
+        source: RewriteError,
+    },
     /// A defect of ours.
     #[error("the change was abandoned: {0}")]
     Abandoned(String),
@@ -90,10 +141,23 @@ impl SwapError {
     /// The step that failed, for labels and exit messages.
     pub fn step(&self) -> &'static str {
         match self {
-            SwapError::UnknownStage { .. } | SwapError::OtherChanges { .. } | SwapError::FileOnly { .. } => "plan",
+            SwapError::UnknownStage { .. }
+            | SwapError::OtherChanges { .. }
+            | SwapError::FileOnly { .. }
+            | SwapError::Drifted { .. }
+            | SwapError::NoGeneration { .. }
+            | SwapError::Gone { .. } => "plan",
+            SwapError::NotWritten { .. } => "write",
             SwapError::Abandoned(_) => "abandoned",
             SwapError::Build { step, .. } => step,
         }
+    }
+}
+
+impl Swapped {
+    /// Before anything is known of its drift, or of the old one's last batch.
+    pub(super) fn of(stage: &str, old: Version, new: Version) -> Self {
+        Self { stage: stage.to_owned(), old, new, drifted: false, drift: None, rollback_to: None, drained: true }
     }
 }
 

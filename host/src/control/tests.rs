@@ -9,6 +9,8 @@ use crate::config::Place;
 use crate::config::model::{Grants, Lines, MemoryLimit, OnFault, StageLimits, StageRole};
 use crate::pipeline::stage::{Fault, FaultKind, Instance};
 
+mod past;
+
 /// Only its identity.
 #[derive(Debug)]
 struct Nothing {
@@ -40,6 +42,10 @@ impl Generation for Nothing {
 
     fn instance(&self) -> Result<Box<dyn Instance>, Fault> {
         Err(Fault { kind: FaultKind::Trap, message: "made of nothing".to_owned() })
+    }
+
+    fn renumbered(&self, number: u64) -> Option<Arc<dyn Generation>> {
+        Some(Arc::new(Self { stage: self.stage.clone(), number, digest: self.digest.clone() }))
     }
 }
 
@@ -89,17 +95,31 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
         health_checks: Vec::new(),
         dead_letter: None,
         lines: Lines::default(),
+        files: vec!["config.yaml".to_owned()],
     }
 }
 
 fn control_with(build: Arc<Build>, config: Config) -> Arc<Control> {
     let first = config.stages.iter().map(|stage| build(stage, 1).expect("builds")).collect();
     let metrics = Arc::new(Metrics::new());
-    Control::new(build, config, Stages::new(first, &metrics), metrics)
+    Control::new(build, config, Stages::new(first, &metrics), metrics, History::in_memory())
 }
 
 fn control(config: Config) -> Arc<Control> {
     control_with(Arc::new(build), config)
+}
+
+async fn reload(control: &Arc<Control>, file: Config) -> Result<Vec<Swapped>, SwapError> {
+    control.reload(file, false, Who::Signal).await
+}
+
+async fn swap(
+    control: &Arc<Control>,
+    stage: &str,
+    component: Option<Component>,
+    config: Option<String>,
+) -> Result<Swapped, SwapError> {
+    control.swap(stage, Replacement { component, config, write: None }, Who::Api(None)).await
 }
 
 /// By stage: generation, and whether it drifted.
@@ -120,14 +140,18 @@ fn component() -> (tempfile::TempDir, std::path::PathBuf) {
 async fn a_reload_replaces_what_the_file_says_anew() {
     let (_folder, path) = component();
     let control = control(config(&path, ["1", "2"]));
-    assert!(control.reload(config(&path, ["1", "2"])).await.expect("reloads").is_empty());
-    assert!(control.reload(config(&path, ["1", " 2 "])).await.expect("reloads").is_empty(), "written otherwise");
-    let swapped = control.reload(config(&path, ["1", "3"])).await.expect("reloads");
+    assert!(reload(&control, config(&path, ["1", "2"])).await.expect("reloads").is_empty());
+    assert!(reload(&control, config(&path, ["1", " 2 "])).await.expect("reloads").is_empty(), "written otherwise");
+    let swapped = reload(&control, config(&path, ["1", "3"])).await.expect("reloads");
     assert_eq!(swapped.iter().map(|swapped| swapped.stage.as_str()).collect::<Vec<_>>(), ["b"]);
     assert!(swapped[0].drained && !swapped[0].drifted);
     assert_eq!(serving(&control), [(1, false), (2, false)]);
     std::fs::write(&path, "two").expect("written");
-    assert_eq!(control.reload(config(&path, ["1", "3"])).await.expect("reloads").len(), 2, "its component is another");
+    assert_eq!(
+        reload(&control, config(&path, ["1", "3"])).await.expect("reloads").len(),
+        2,
+        "its component is another"
+    );
     assert_eq!(serving(&control), [(2, false), (3, false)]);
 }
 
@@ -138,32 +162,58 @@ async fn a_file_commits_as_one_or_not_at_all() {
     let mut next = config(&path, ["10", "20"]);
     next.stages[1].component = Component::Uploaded("bad".into());
     for _ in 0..2 {
-        let refused = control.reload(next.clone()).await.expect_err("the second stage is bad");
+        let refused = reload(&control, next.clone()).await.expect_err("the second stage is bad");
         assert!(matches!(&refused, SwapError::Build { stage, serving: 1, .. } if stage == "b"), "{refused}");
         assert_eq!(serving(&control), [(1, false), (1, false)]);
     }
     let more = Config { log_level: tracing::Level::WARN, ..config(&path, ["10", "2"]) };
-    assert!(matches!(control.reload(more).await, Err(SwapError::OtherChanges { .. })));
-    assert!(control.reload(config(&path, ["1", "2"])).await.expect("reloads").is_empty(), "back to what serves");
+    assert!(matches!(reload(&control, more).await, Err(SwapError::OtherChanges { .. })));
+    assert!(reload(&control, config(&path, ["1", "2"])).await.expect("reloads").is_empty(), "back to what serves");
 }
 
 #[tokio::test]
-async fn what_was_swapped_stays_until_the_file_says_something_new() {
+async fn what_was_swapped_stays_until_the_file_is_forced() {
     let (_folder, path) = component();
     let control = control(config(&path, ["1", "2"]));
-    let swapped = control.swap("a", None, Some("9".to_owned())).await.expect("swaps");
+    let swapped = swap(&control, "a", None, Some("9".to_owned())).await.expect("swaps");
     assert!(swapped.drifted);
     assert_eq!(serving(&control), [(2, true), (1, false)]);
-    control.reload(config(&path, ["1", "3"])).await.expect("reloads");
+    reload(&control, config(&path, ["1", "3"])).await.expect("reloads");
     assert_eq!(serving(&control), [(2, true), (2, false)], "of a it says nothing new");
-    control.reload(config(&path, ["4", "3"])).await.expect("reloads");
-    assert_eq!(serving(&control), [(3, false), (2, false)]);
+    let refused = reload(&control, config(&path, ["4", "5"])).await.expect_err("it says something new of a");
+    assert!(matches!(&refused, SwapError::Drifted { stages } if stages == "\"a\""), "{refused}");
+    assert_eq!(serving(&control), [(2, true), (2, false)], "nothing was changed, b neither");
+    reload(&control, config(&path, ["9", "3"])).await.expect("it says what serves");
+    assert_eq!(serving(&control), [(2, false), (2, false)], "so nothing is built, and nothing drifts");
+
     // A component that was sent by hand, then one that takes the place of the file's.
-    control.swap("a", Some(Component::Uploaded("sent".into())), None).await.expect("swaps");
-    assert_eq!(serving(&control), [(4, true), (2, false)]);
+    swap(&control, "a", Some(Component::Uploaded("sent".into())), None).await.expect("swaps");
+    assert_eq!(serving(&control), [(3, true), (2, false)]);
     std::fs::write(&path, "two").expect("written");
-    control.reload(config(&path, ["4", "3"])).await.expect("reloads");
-    assert_eq!(serving(&control), [(5, false), (3, false)]);
+    let refused = reload(&control, config(&path, ["9", "3"])).await.expect_err("it holds something new for a");
+    assert!(matches!(refused, SwapError::Drifted { .. }), "{refused}");
+    std::fs::write(&path, "one").expect("written");
+    reload(&control, config(&path, ["9", "3"])).await.expect("nothing new");
+    let forced = control.reload(config(&path, ["9", "3"]), true, Who::Api(None)).await.expect("its word counts");
+    assert_eq!(forced.iter().map(|swapped| swapped.stage.as_str()).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(serving(&control), [(4, false), (2, false)]);
+}
+
+/// What was sent by hand lies where the file points by now.
+#[tokio::test]
+async fn a_component_that_serves_is_not_built_again_when_the_file_names_it() {
+    let (folder, path) = component();
+    let control = control(config(&path, ["1", "2"]));
+    swap(&control, "a", Some(Component::Uploaded("sent".into())), None).await.expect("swaps");
+    let other = folder.path().join("sent.wasm");
+    std::fs::write(&other, "sent").expect("written");
+    let mut next = config(&path, ["1", "2"]);
+    next.stages[0].component = Component::File { path: other.clone(), sha256: None };
+    assert!(reload(&control, next.clone()).await.expect("reloads").is_empty());
+    assert_eq!(serving(&control), [(2, false), (1, false)]);
+    std::fs::write(&other, "rebuilt").expect("written");
+    assert_eq!(reload(&control, next).await.expect("reloads").len(), 1, "and is followed from there");
+    assert_eq!(serving(&control), [(3, false), (1, false)]);
 }
 
 #[tokio::test]
@@ -171,11 +221,11 @@ async fn a_swap_to_what_the_file_says_is_no_drift_but_a_new_generation() {
     let (_folder, path) = component();
     let control = control(config(&path, ["{\"a\": 1}", "2"]));
     let sent = Some(Component::Uploaded("one".into()));
-    let swapped = control.swap("a", sent, Some("{\"a\":1}".to_owned())).await.expect("swaps");
+    let swapped = swap(&control, "a", sent, Some("{\"a\":1}".to_owned())).await.expect("swaps");
     assert_eq!((swapped.drifted, swapped.old.generation, swapped.new.generation), (false, 1, 2));
     assert_eq!(swapped.old.digest, swapped.new.digest);
-    assert!(matches!(control.swap("c", None, None).await, Err(SwapError::UnknownStage { .. })));
-    let bad = control.swap("a", Some(Component::Uploaded("bad".into())), None).await;
+    assert!(matches!(swap(&control, "c", None, None).await, Err(SwapError::UnknownStage { .. })));
+    let bad = swap(&control, "a", Some(Component::Uploaded("bad".into())), None).await;
     assert!(matches!(bad, Err(SwapError::Build { serving: 2, .. })));
     assert_eq!(serving(&control), [(2, false), (1, false)]);
 }
@@ -192,12 +242,12 @@ async fn a_change_ends_although_its_asker_left_and_others_wait_for_it() {
         build(stage, number)
     };
     let control = control_with(Arc::new(slow), config(&path, ["1", "2"]));
-    let left = tokio::time::timeout(Duration::from_millis(20), control.swap("a", None, Some("3".to_owned()))).await;
+    let left = tokio::time::timeout(Duration::from_millis(20), swap(&control, "a", None, Some("3".to_owned()))).await;
     assert!(left.is_err(), "it is not through");
     assert_eq!(serving(&control), [(1, false), (1, false)], "and says so meanwhile");
     let next = tokio::spawn({
         let control = Arc::clone(&control);
-        async move { control.swap("a", None, Some("4".to_owned())).await }
+        async move { swap(&control, "a", None, Some("4".to_owned())).await }
     });
     go.store(true, Ordering::Relaxed);
     let swapped = next.await.expect("ends").expect("swaps");
@@ -213,10 +263,10 @@ async fn the_engines_own_keys_cannot_be_swapped() {
     let control = control(config);
     for key in ["keys", "limits", "on_fault"] {
         let refused =
-            control.swap("a", None, Some(format!("{{\"x\": 1, \"{key}\": {{}}}}"))).await.expect_err("refused");
+            swap(&control, "a", None, Some(format!("{{\"x\": 1, \"{key}\": {{}}}}"))).await.expect_err("refused");
         assert!(matches!(&refused, SwapError::FileOnly { key: told, .. } if *told == key), "{refused}");
         assert_eq!(refused.step(), "plan");
-        control.swap("b", None, Some(format!("{{\"{key}\": {{}}}}"))).await.expect("its component judges its config");
+        swap(&control, "b", None, Some(format!("{{\"{key}\": {{}}}}"))).await.expect("its component judges its config");
     }
     assert_eq!(serving(&control)[0], (1, false));
 }

@@ -4,31 +4,50 @@ pub mod limit;
 pub mod maxima;
 pub mod tail;
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A bound on bytes held by requests, queues and guests.
-#[derive(Debug)]
 pub struct Budget {
     bytes_max: AtomicU64,
     bytes_used: AtomicU64,
+    relief: OnceLock<Box<Relief>>,
 }
+
+/// Gives up something that is charged and not needed; false where there is nothing left of it.
+type Relief = dyn Fn() -> bool + Send + Sync;
 
 impl Budget {
     /// A budget of `bytes_max` bytes.
     pub fn new(bytes_max: u64) -> Arc<Self> {
-        Arc::new(Self { bytes_max: AtomicU64::new(bytes_max), bytes_used: AtomicU64::new(0) })
+        let (bytes_max, bytes_used) = (AtomicU64::new(bytes_max), AtomicU64::new(0));
+        Arc::new(Self { bytes_max, bytes_used, relief: OnceLock::new() })
+    }
+
+    /// Has `relief` called, again and again until it says false, before a charge is refused. It must not charge anything itself. Only
+    /// the first one set counts.
+    pub fn relieve_with(&self, relief: impl Fn() -> bool + Send + Sync + 'static) {
+        let _one_is_set = self.relief.set(Box::new(relief));
     }
 
     /// Takes `bytes` from the budget, or nothing if they do not fit.
     pub fn charge(self: &Arc<Self>, bytes: u64) -> Option<Charge> {
-        let max = self.bytes_max.load(Ordering::Relaxed);
-        self.bytes_used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|&sum| sum <= max)
-            })
-            .ok()?;
+        while !self.take(bytes) {
+            let can_fit = bytes <= self.bytes_max();
+            if !can_fit || !self.relief.get().is_some_and(|relief| relief()) {
+                return None;
+            }
+        }
         Some(Charge { budget: Arc::clone(self), bytes })
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let max = self.bytes_max();
+        let taken = self.bytes_used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(bytes).filter(|&sum| sum <= max)
+        });
+        taken.is_ok()
     }
 
     /// Takes `bytes` even where they do not fit: for bytes that already exist, such as a splice's output.
@@ -45,6 +64,13 @@ impl Budget {
     /// The bound.
     pub fn bytes_max(&self) -> u64 {
         self.bytes_max.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (max, used) = (self.bytes_max(), self.bytes_used());
+        f.debug_struct("Budget").field("bytes_max", &max).field("bytes_used", &used).finish_non_exhaustive()
     }
 }
 
@@ -117,5 +143,25 @@ mod tests {
         assert_eq!((over.bytes(), budget.bytes_used()), (120, 120));
         drop(over);
         assert_eq!(budget.bytes_used(), 0);
+    }
+
+    #[test]
+    fn what_is_not_needed_goes_before_anything_is_refused() {
+        let budget = Budget::new(100);
+        let kept: Vec<_> = (0..3).map(|_| budget.charge(20).expect("fits")).collect();
+        let kept = std::sync::Mutex::new(kept);
+        let left = Arc::new(kept);
+        let relief = Arc::clone(&left);
+        budget.relieve_with(move || {
+            let one = relief.lock().expect("sound").pop();
+            one.is_some()
+        });
+        let data = budget.charge(50).expect("one of the three makes room");
+        assert_eq!(left.lock().expect("sound").len(), 2);
+        assert!(budget.charge(101).is_none(), "it can never fit, so nothing goes for it");
+        assert_eq!(left.lock().expect("sound").len(), 2);
+        assert!(budget.charge(60).is_none(), "nothing is left that could go");
+        assert_eq!((left.lock().expect("sound").len(), budget.bytes_used()), (0, 50));
+        drop(data);
     }
 }

@@ -48,6 +48,10 @@ pub struct Metrics {
     stage_memory_bytes: Family<StageLabels, Gauge>,
     stage_swaps: Family<SwapLabels, Counter>,
     health: HealthFamilies,
+    stage_drifted: Family<StageLabels, Gauge>,
+    stage_generations_kept: Family<StageLabels, Gauge>,
+    /// Entries of the history that are not in its file.
+    pub history_lost: Counter,
     samplers: SamplerFamilies,
     dead_letter_left_out: Family<ReasonLabels, Counter>,
     /// Entries of the dead letter that were written.
@@ -188,6 +192,10 @@ pub struct StageMetrics {
     pub generations_live: Gauge,
     /// Guest memory of all instances.
     pub memory_bytes: Gauge,
+    /// 1 where the file says something else than what serves.
+    pub drifted: Gauge,
+    /// Generations that are kept for a rollback.
+    pub generations_kept: Gauge,
     stage: String,
     faults: Family<FaultLabels, Counter>,
 }
@@ -279,6 +287,13 @@ impl Metrics {
             stage_memory_bytes: family(r, "stage_memory_bytes", "Guest memory of all instances"),
             stage_swaps: family(r, "stage_swaps", "Swaps, by result"),
             health: HealthFamilies::new(r),
+            stage_drifted: family(r, "stage_drifted", "1 where the file says something else than what serves"),
+            stage_generations_kept: family(
+                r,
+                "stage_generations_kept",
+                "Generations that no longer serve, with instances for a rollback",
+            ),
+            history_lost: single(r, "history_lost_entries", "Entries of the history that could not be written"),
             samplers: SamplerFamilies::new(r),
             dead_letter_left_out: family(r, "dead_letter_left_out_entries", "Entries that were not written, by reason"),
             dead_letter_entries: {
@@ -411,6 +426,8 @@ impl Metrics {
             generation: self.stage_generation.get_or_create_owned(&labels),
             generations_live: self.stage_generations_live.get_or_create_owned(&labels),
             memory_bytes: self.stage_memory_bytes.get_or_create_owned(&labels),
+            drifted: self.stage_drifted.get_or_create_owned(&labels),
+            generations_kept: self.stage_generations_kept.get_or_create_owned(&labels),
             stage: stage.to_owned(),
             faults: self.stage_faults.clone(),
         }
@@ -458,8 +475,11 @@ where
     family
 }
 
-fn single(registry: &mut Registry, name: &str, help: &str) -> Gauge {
-    let gauge = Gauge::default();
-    registry.register(name, help, gauge.clone());
-    gauge
+fn single<M>(registry: &mut Registry, name: &str, help: &str) -> M
+where
+    M: prometheus_client::registry::Metric + Default + Clone,
+{
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }

@@ -72,14 +72,13 @@ impl Bench {
         }
     }
 
-    /// Drops instances of generations that no longer serve.
+    /// Gives back instances of generations that no longer serve.
     pub fn let_go_of_replaced(&mut self) {
         let serving = self.stages.snapshot();
         for (index, seat) in self.seats.iter_mut().enumerate() {
-            if let Some(taken) = seat
-                && !serving.get(index).is_some_and(|generation| taken.is_of(generation))
-            {
-                *seat = None;
+            let is_serving = |seat: &Seat| serving.get(index).is_some_and(|generation| seat.is_of(generation));
+            if let Some(replaced) = seat.take_if(|seat| !is_serving(seat)) {
+                replaced.leave();
             }
         }
     }
@@ -207,8 +206,8 @@ impl Bench {
             self.seats.resize_with(index + 1, || None);
         }
         let seat = &mut self.seats[index];
-        if seat.as_ref().is_some_and(|seat| !seat.is_of(generation)) {
-            *seat = None;
+        if let Some(replaced) = seat.take_if(|seat| !seat.is_of(generation)) {
+            replaced.leave();
         }
         let metrics = &self.metrics;
         seat.get_or_insert_with(|| Seat::new(Arc::clone(generation), metrics))

@@ -83,6 +83,13 @@ impl Seat {
         Arc::ptr_eq(&self.generation, generation)
     }
 
+    /// Makes room for another generation. An instance that works is given back: its generation may be kept.
+    pub(super) fn leave(self) {
+        if let Some(instance) = self.instance {
+            self.generation.give_back(instance);
+        }
+    }
+
     /// One guest call. After a fault the instance is gone, and the next call takes another one.
     pub(super) fn call(&mut self, batch: Batch, rows: Range<u32>) -> (Batch, Result<Effects, Failed>) {
         let mut instance = match self.take_instance() {

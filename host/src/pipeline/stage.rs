@@ -1,5 +1,6 @@
 //! What the pipeline knows of a stage: a generation of it, instances that judge batches, and faults.
 
+use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,10 +39,17 @@ pub trait Generation: Send + Sync + fmt::Debug {
     fn policy(&self) -> Result<Box<dyn Policy>, Fault> {
         Err(Fault { kind: FaultKind::BadOutput, message: "the component is not a policy".to_owned() })
     }
+    /// Takes back an instance of this generation that works and that nobody needs now: it serves on where the generation is kept.
+    fn give_back(&self, _instance: Box<dyn Any>) {}
+    /// The same component with the same configuration under another number; instances that are prepared or given back are shared.
+    /// None where a generation cannot serve again.
+    fn renumbered(&self, _number: u64) -> Option<Arc<dyn Generation>> {
+        None
+    }
 }
 
 /// A live instance of a policy, owned by one thread.
-pub trait Policy: Send {
+pub trait Policy: Any + Send {
     /// True if it reads spans beside what [`Traces`] tell: then they have to be shown.
     fn reads_spans(&self) -> bool;
     /// Votes on traces, one guest call. `spans` holds the spans of [`Traces::trace_of`], all in one segment, or none. The batch always
@@ -67,7 +75,7 @@ pub struct PolicyVote {
 }
 
 /// A live instance, owned by one worker thread.
-pub trait Instance: Send {
+pub trait Instance: Any + Send {
     /// Judges the item rows `items` of the batch, at most one guest call. The batch always comes back, unchanged: effects are
     /// applied by the caller, and only if the call succeeded. After a fault the instance must not be called again, except that after
     /// [`FaultKind::Malformed`] it may be unless it [`wants_recycling`](Self::wants_recycling).

@@ -1,5 +1,6 @@
 //! One component with one config, ready to judge: instances for every worker and a warm spare.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,11 +64,14 @@ pub(super) struct Linked {
 }
 
 /// A generation whose instances are Wasm.
-pub(super) struct WasmGeneration<W: World>(Arc<Shared<W>>);
+pub(super) struct WasmGeneration<W: World> {
+    number: u64,
+    shared: Arc<Shared<W>>,
+}
 
+/// What all numbers have in common under which the same component serves with the same configuration.
 struct Shared<W: World> {
     stage: String,
-    number: u64,
     on_fault: OnFault,
     config: String,
     given: Arc<Given>,
@@ -80,6 +84,8 @@ struct Shared<W: World> {
     states: Arc<Attached>,
     metrics: Arc<[Arc<Series>]>,
     prepared: Mutex<Vec<GuestInstance<W>>>,
+    /// One for each thread that calls it, and a spare.
+    prepared_max: usize,
     is_rebuilding: AtomicBool,
     /// What fails once fails at each fault.
     spare_lines: Throttle,
@@ -116,9 +122,9 @@ impl<W: World> WasmGeneration<W> {
         let opened = first.opened().clone();
         let states = sandbox.states.attach(&spec.stage, &opened.states).map_err(ConfigureError::HostState)?;
         let metrics = sandbox.metrics.attach(&spec.stage, &opened.metrics).map_err(ConfigureError::Metric)?.into();
+        let prepared_max = spec.workers + 1;
         let shared = Shared {
             stage: spec.stage,
-            number: spec.number,
             on_fault: spec.on_fault.unwrap_or_else(|| linked.info.default_on_fault()),
             config: spec.config,
             given,
@@ -129,7 +135,8 @@ impl<W: World> WasmGeneration<W> {
             opened,
             states,
             metrics,
-            prepared: Mutex::new(Vec::with_capacity(spec.workers + 1)),
+            prepared: Mutex::new(Vec::with_capacity(prepared_max)),
+            prepared_max,
             is_rebuilding: AtomicBool::new(false),
             spare_lines: Throttle::new(SPARE_LOG_INTERVAL),
         };
@@ -145,19 +152,18 @@ impl<W: World> WasmGeneration<W> {
             instance.serve(&shared.states, &shared.metrics);
         }
         *shared.prepared() = prepared;
-        Ok(Self(Arc::new(shared)))
+        Ok(Self { number: spec.number, shared: Arc::new(shared) })
     }
 
     /// Makes a new spare beside the data path.
     fn rebuild_spare(&self) {
-        if self.0.is_rebuilding.swap(true, Ordering::AcqRel) {
+        if self.shared.is_rebuilding.swap(true, Ordering::AcqRel) {
             return;
         }
-        let generation = Self(Arc::clone(&self.0));
+        let shared = Arc::clone(&self.shared);
         let spawned = thread::Builder::new().name("guest-spare".to_owned()).spawn(move || {
-            let shared = &generation.0;
             match shared.new_instance() {
-                Ok(instance) => shared.prepared().push(instance),
+                Ok(instance) => shared.keep(instance),
                 Err(error) => {
                     if let Some(left_out) = shared.spare_lines.admit() {
                         warn!(stage = shared.stage, left_out, "no spare instance: {error}");
@@ -167,7 +173,7 @@ impl<W: World> WasmGeneration<W> {
             shared.is_rebuilding.store(false, Ordering::Release);
         });
         if spawned.is_err() {
-            self.0.is_rebuilding.store(false, Ordering::Release);
+            self.shared.is_rebuilding.store(false, Ordering::Release);
         }
     }
 }
@@ -190,6 +196,14 @@ impl<W: World> Shared<W> {
         Ok(instance)
     }
 
+    /// Prepared for the next thread that needs one, unless as many are as there can be threads.
+    fn keep(&self, instance: GuestInstance<W>) {
+        let mut prepared = self.prepared();
+        if prepared.len() < self.prepared_max {
+            prepared.push(instance);
+        }
+    }
+
     fn prepared(&self) -> MutexGuard<'_, Vec<GuestInstance<W>>> {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -197,31 +211,31 @@ impl<W: World> Shared<W> {
 
 impl<W: World> Generation for WasmGeneration<W> {
     fn stage(&self) -> &str {
-        &self.0.stage
+        &self.shared.stage
     }
 
     fn number(&self) -> u64 {
-        self.0.number
+        self.number
     }
 
     fn digest(&self) -> &str {
-        &self.0.linked.info.digest
+        &self.shared.linked.info.digest
     }
 
     fn on_fault(&self) -> OnFault {
-        self.0.on_fault
+        self.shared.on_fault
     }
 
     fn edits(&self) -> bool {
-        self.0.linked.info.edits()
+        self.shared.linked.info.edits()
     }
 
     fn rules(&self) -> &[String] {
-        &self.0.opened.rules
+        &self.shared.opened.rules
     }
 
     fn instance_bytes_max(&self) -> u64 {
-        self.0.bounds.memory_bytes_max
+        self.shared.bounds.memory_bytes_max
     }
 
     fn instance(&self) -> Result<Box<dyn Instance>, Fault> {
@@ -231,13 +245,26 @@ impl<W: World> Generation for WasmGeneration<W> {
     fn policy(&self) -> Result<Box<dyn Policy>, Fault> {
         W::policy(|| self.take())
     }
+
+    fn give_back(&self, instance: Box<dyn Any>) {
+        // One of another kind would be a defect of the caller; a worn one would only fault later.
+        if let Ok(instance) = instance.downcast::<GuestInstance<W>>()
+            && !instance.is_worn()
+        {
+            self.shared.keep(*instance);
+        }
+    }
+
+    fn renumbered(&self, number: u64) -> Option<Arc<dyn Generation>> {
+        Some(Arc::new(Self { number, shared: Arc::clone(&self.shared) }))
+    }
 }
 
 impl<W: World> WasmGeneration<W> {
     /// An instance that was prepared, else a new one.
     fn take(&self) -> Result<GuestInstance<W>, Fault> {
         let (instance, was_last) = {
-            let mut prepared = self.0.prepared();
+            let mut prepared = self.shared.prepared();
             (prepared.pop(), prepared.is_empty())
         };
         if was_last {
@@ -245,7 +272,7 @@ impl<W: World> WasmGeneration<W> {
         }
         match instance {
             Some(instance) => Ok(instance),
-            None => self.0.new_instance().map_err(ConfigureError::into_fault),
+            None => self.shared.new_instance().map_err(ConfigureError::into_fault),
         }
     }
 }
@@ -286,9 +313,9 @@ impl fmt::Debug for Linked {
 impl<W: World> fmt::Debug for WasmGeneration<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WasmGeneration")
-            .field("stage", &self.0.stage)
-            .field("number", &self.0.number)
-            .field("linked", &self.0.linked)
+            .field("stage", &self.shared.stage)
+            .field("number", &self.number)
+            .field("linked", &self.shared.linked)
             .finish_non_exhaustive()
     }
 }

@@ -57,6 +57,11 @@ impl<'a> Context<'a> {
         self.sources.of(place).directory()
     }
 
+    /// Names of the files, by the numbers of places.
+    pub(super) fn file_names(self) -> Vec<String> {
+        self.sources.all().map(|source| source.name().to_owned()).collect()
+    }
+
     /// Notes that a file decides what the configuration is.
     pub(super) fn note(self, path: PathBuf, digest: FileDigest) {
         self.problems.read.borrow_mut().push((path, digest));

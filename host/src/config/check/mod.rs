@@ -123,6 +123,7 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
         health_checks: parts.health_checks,
         dead_letter,
         lines,
+        files: context.file_names(),
     }
 }
 

@@ -102,15 +102,15 @@ impl Panel {
         self.fallback.judge(traces)
     }
 
-    /// Drops instances of generations that no longer serve. True if there were any.
+    /// Gives back instances of generations that no longer serve. True if there were any.
     pub(super) fn let_go_of_replaced(&mut self) -> bool {
         let serving = self.stages.snapshot();
         let mut was_replaced = false;
         for unit in &mut self.units {
             let is_serving =
                 |seat: &Seat| serving.get(unit.stage).is_some_and(|now| Arc::ptr_eq(now, &seat.generation));
-            if unit.seat.as_ref().is_some_and(|seat| !is_serving(seat)) {
-                unit.seat = None;
+            if let Some(replaced) = unit.seat.take_if(|seat| !is_serving(seat)) {
+                replaced.leave();
                 was_replaced = true;
             }
         }
@@ -154,8 +154,8 @@ impl Unit {
     fn sit(&mut self, snapshot: &Snapshot, metrics: &Metrics, stages: &Stages) {
         self.is_admitted = false;
         let Some(generation) = snapshot.get(self.stage) else { return };
-        if self.seat.as_ref().is_some_and(|seat| !Arc::ptr_eq(&seat.generation, generation)) {
-            self.seat = None;
+        if let Some(replaced) = self.seat.take_if(|seat| !Arc::ptr_eq(&seat.generation, generation)) {
+            replaced.leave();
         }
         self.seat.get_or_insert_with(|| Seat::new(generation, metrics));
         let may = |condition: &Arc<Condition>| condition.admit(generation.number()).is_ok();
@@ -199,6 +199,13 @@ impl Seat {
             memory: GaugeShare::of(&metrics.memory_bytes),
             metrics,
             generation: Arc::clone(generation),
+        }
+    }
+
+    /// Makes room for another generation. An instance that works is given back: its generation may be kept.
+    fn leave(self) {
+        if let Some(policy) = self.policy {
+            self.generation.give_back(policy);
         }
     }
 

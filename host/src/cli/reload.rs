@@ -1,0 +1,43 @@
+//! `sluicebox reload`: a thin call of the admin API.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::admin::ReloadRequest;
+use crate::cli::call::{Admin, Answered, post_json, print_swapped, wait};
+use crate::cli::exit;
+
+/// Arguments of `reload`.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(after_help = "Examples:\n  sluicebox reload\n  sluicebox reload --force")]
+pub struct ReloadArgs {
+    /// Stages that were swapped return to what the file says. Without it, a file that says something new of such a stage is refused.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    admin: Admin,
+}
+
+/// Has the engine read its file again and prints what changed; exit 3 if the file is not valid, 6 if it is refused.
+pub fn run(args: ReloadArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let request = ReloadRequest { force: args.force };
+    let answer = match wait(post_json(args.admin, "/v1/reload", &request))? {
+        Answered::Refused(StatusCode::BAD_REQUEST) => return Ok(ExitCode::from(exit::CONFIG)),
+        answered => match answered.of_change() {
+            Ok(answer) => answer,
+            Err(code) => return Ok(code),
+        },
+    };
+    let swapped = answer.get("swapped").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for one in swapped {
+        print_swapped(one, out)?;
+    }
+    if swapped.is_empty() {
+        writeln!(out, "the file was read again: no stage differs")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
