@@ -85,9 +85,11 @@ pub fn start_error(loaded: &Loaded, error: &StartError) -> String {
             ("E0502", "\n  help:   stop what listens there, or name another address in the file")
         }
         StartError::Exporter { .. } => ("E0503", "\n  help:   check the exporter's keys and the files that they name"),
-        StartError::Stage { .. } | StartError::Runtime(_) | StartError::Assemble(_) | StartError::Abandoned(_) => {
-            ("E0504", "")
-        }
+        StartError::Stage { .. }
+        | StartError::Runtime(_)
+        | StartError::Worker(_)
+        | StartError::Assemble(_)
+        | StartError::Abandoned(_) => ("E0504", ""),
     };
     let causes: String = causes(error).map(|cause| format!("\n  detail: {cause}")).collect();
     format!("error[{code}]: {error}{causes}{help}\n")

@@ -2,37 +2,44 @@
 //!
 //! verify -> compile -> link -> configure -> probe -> commit (at a batch boundary) -> drain
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use crate::config;
 use crate::config::model::{Component, Config, Stage};
-use crate::config::{self, Change};
+use crate::observe::log;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::stage::Generation;
-use crate::pipeline::stages::Stages;
+use crate::pipeline::stages::Current;
 use crate::wasm;
 
 mod known;
+mod plan;
 mod report;
 #[cfg(test)]
 mod tests;
+mod topology;
 pub mod watch;
 
-use self::known::{Known, digest, same_identity};
-pub use self::report::{Serving, SwapError, Swapped, Version};
+use self::known::{Known, digest};
+use self::plan::Plan;
+pub use self::report::{Reloaded, Serving, SwapError, Swapped, Version};
+pub use self::topology::{Prepared, Topology, Unprepared};
 
 /// How long a swap waits for the old generation's last batch before it reports without it.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 const DRAIN_POLL: Duration = Duration::from_millis(2);
 
-/// Changes stages of a running engine, one change at a time. A change that was begun ends by itself, whether or not who asked for it
+/// Changes a running engine, one change at a time. A change that was begun ends by itself, whether or not who asked for it
 /// still waits.
 pub struct Control {
     build: Arc<Build>,
-    stages: Arc<Stages>,
+    current: Arc<Current>,
+    topology: Arc<dyn Topology>,
     metrics: Arc<Metrics>,
     /// Held by the change under way, while it builds.
     change: tokio::sync::Mutex<()>,
@@ -46,51 +53,74 @@ pub type Build = dyn Fn(&Stage, u64) -> Result<Arc<dyn Generation>, wasm::BuildE
 struct State {
     /// The file as it was last loaded.
     file: Config,
-    /// By stage index.
+    /// In the file's order.
     stages: Vec<Known>,
+    /// The last generations of stages that are gone: numbers do not go back if one comes again.
+    numbers: BTreeMap<String, u64>,
 }
 
-/// Stages that serve something else since a moment ago.
+/// A candidate that was built.
+struct Built {
+    stage: Stage,
+    /// What it replaces; None = the stage is new.
+    old: Option<Arc<dyn Generation>>,
+    generation: Arc<dyn Generation>,
+}
+
+/// What makes a change take effect.
+enum Commit {
+    /// By index.
+    Stages(Vec<(usize, Arc<dyn Generation>)>),
+    Topology(Box<dyn Prepared>),
+}
+
+/// What is different since a moment ago.
 #[derive(Debug, Default)]
 struct Committed {
     swapped: Vec<Swapped>,
-    /// By stage index, of the new component.
-    digests: Vec<(usize, String)>,
-    /// In the same order; each ends when the old generation is gone.
+    /// By stage, of the new component.
+    digests: Vec<(String, String)>,
+    /// Everything but stages that were replaced: `added pipeline "traces/b"`.
+    changes: Vec<String>,
+    /// In the order of `swapped`; each ends when the old generation is gone.
     draining: Vec<JoinHandle<()>>,
 }
 
 impl Control {
-    /// Controls the stages of `config`, which serve their first generations, made by `build`.
-    pub fn new(build: Arc<Build>, config: Config, stages: Arc<Stages>, metrics: Arc<Metrics>) -> Arc<Self> {
-        let generations = stages.snapshot();
+    /// Controls what runs by `config`: its stages, which serve their first generations, made by `build`, and what is around them.
+    pub fn new(
+        build: Arc<Build>,
+        config: Config,
+        current: Arc<Current>,
+        topology: Arc<dyn Topology>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let generations = current.snapshot();
         for generation in generations.iter() {
             let stage = metrics.stage(generation.stage());
             stage.generation.set(1);
             stage.generations_live.set(1);
         }
-        let first = |(stage, generation): (&Stage, &Arc<dyn Generation>)| Known {
-            serving: stage.clone(),
-            filed: stage.clone(),
-            filed_digest: generation.digest().to_owned(),
-        };
-        let first = config.stages.iter().zip(generations.iter()).map(first).collect();
-        let state = Mutex::new(State { stages: first, file: config });
-        Arc::new(Self { build, stages, metrics, change: tokio::sync::Mutex::default(), state })
+        let digest = |stage: &Stage| generations.named(&stage.name).map(|first| first.digest().to_owned());
+        let first = |stage: &Stage| Some(Known::new(stage.clone(), digest(stage)?));
+        let first = config.stages.iter().filter_map(first).collect();
+        let state = Mutex::new(State { stages: first, numbers: BTreeMap::new(), file: config });
+        Arc::new(Self { build, current, topology, metrics, change: tokio::sync::Mutex::default(), state })
     }
 
-    /// Brings the stages of which the file says something new, in its text or in a component that it names, to what it says. All
-    /// of them commit as one, or none does. A stage of which it says nothing new keeps what a swap gave it.
+    /// Brings everything of which the file says something new, in its text or in a component that it names, to what it says. All of it
+    /// commits as one, or none does. A stage of which it says nothing new keeps what a swap gave it.
     ///
     /// # Errors
     /// See [`SwapError`]; nothing has changed then.
-    pub async fn reload(self: &Arc<Self>, next: Config) -> Result<Vec<Swapped>, SwapError> {
+    pub async fn reload(self: &Arc<Self>, next: Config) -> Result<Reloaded, SwapError> {
         let control = Arc::clone(self);
         to_its_end(async move {
             let change = control.change.lock().await;
-            let committed = control.reload_alone(next).await?;
+            let mut committed = control.ended(control.reload_alone(next).await)?;
             drop(change);
-            Ok(committed.drained().await)
+            let changes = std::mem::take(&mut committed.changes);
+            Ok(Reloaded { swapped: committed.drained().await, changes })
         })
         .await
     }
@@ -109,7 +139,7 @@ impl Control {
         let (control, stage) = (Arc::clone(self), stage.to_owned());
         to_its_end(async move {
             let change = control.change.lock().await;
-            let committed = control.swap_alone(stage, component, config).await?;
+            let committed = control.ended(control.swap_alone(stage, component, config).await)?;
             drop(change);
             Ok(committed.drained().await.remove(0))
         })
@@ -118,43 +148,63 @@ impl Control {
 
     /// What serves, by stage.
     pub fn serving(&self) -> Vec<Serving> {
-        let state = self.state();
-        let serving = |(known, generation): (&Known, &Arc<dyn Generation>)| Serving {
-            stage: known.serving.name.clone(),
-            version: Version::of(generation.as_ref()),
-            drifted: known.has_drifted(),
+        let (state, snapshot) = (self.state(), self.current.snapshot());
+        let serving = |known: &Known| {
+            let generation = snapshot.named(&known.serving.name)?;
+            let (stage, version) = (known.serving.name.clone(), Version::of(generation.as_ref()));
+            Some(Serving { stage, version, drifted: known.has_drifted() })
         };
-        state.stages.iter().zip(self.stages.snapshot().iter()).map(serving).collect()
+        state.stages.iter().filter_map(serving).collect()
     }
 
     async fn reload_alone(&self, next: Config) -> Result<Committed, SwapError> {
-        let (diff, known) = {
-            let state = self.state();
-            (config::diff(&state.file, &next), state.stages.clone())
+        let known = self.state().stages.clone();
+        // Lazy: reads files.
+        let rebuilt = known.into_iter().filter(Known::is_rebuilt).map(|known| known.serving.name);
+        let rebuilt = blocking(move || rebuilt.collect::<Vec<_>>()).await?;
+        let plan = Plan::of(&self.state(), &next, &rebuilt)?;
+        let built = self.build_all(&plan.wanted).await?;
+        let commit = if plan.keeps_pipelines {
+            let generations = built.iter().map(|built| Arc::clone(&built.generation));
+            let stages = self.current.stages();
+            let places = generations.filter_map(|generation| Some((stages.position(generation.stage())?, generation)));
+            Commit::Stages(places.collect())
+        } else {
+            Commit::Topology(self.prepare(&next, &built).await?)
         };
-        if !diff.is_live() {
-            return Err(SwapError::OtherChanges { what: diff.others.iter().map(place).collect::<Vec<_>>().join(", ") });
-        }
-        // A valid diff of stages alone: both name the same ones.
-        let filed: Vec<_> = known.iter().filter_map(|known| named(&next.stages, &known.serving.name)).collect();
-        let rebuilt = blocking(move || known.iter().map(Known::is_rebuilt).collect::<Vec<_>>()).await?;
-        let mut wanted = Vec::new();
-        {
-            let state = self.state();
-            for (index, (stage, is_rebuilt)) in filed.iter().zip(rebuilt).enumerate() {
-                if is_rebuilt || !same_identity(&state.stages[index].filed, stage) {
-                    wanted.push((index, stage.clone()));
-                }
-            }
-        }
-        let committed = self.build_and_commit(wanted).await?;
+        // From here on nothing can fail.
+        let mut committed = self.commit(commit, built, &plan.removed);
+        committed.changes = plan.diff.others.iter().map(ToString::to_string).collect();
+        self.file_is_now(next, &committed);
+        Ok(committed)
+    }
+
+    /// Has everything around the stages built that the file asks for.
+    async fn prepare(&self, next: &Config, built: &[Built]) -> Result<Box<dyn Prepared>, SwapError> {
+        let stays = next.stages.iter().map(|stage| stage.name.clone()).collect::<BTreeSet<_>>();
+        let generations = built.iter().map(|built| Arc::clone(&built.generation)).collect();
+        let stages = self.current.stages().next(|stage| stays.contains(stage), generations);
+        let (topology, next) = (Arc::clone(&self.topology), next.clone());
+        let prepared = blocking(move || topology.prepare(&next, &stages)).await?;
+        prepared.map_err(|Unprepared { step, source }| SwapError::Unprepared { step, source })
+    }
+
+    /// What the file says is known from now on.
+    fn file_is_now(&self, next: Config, committed: &Committed) {
         let mut state = self.state();
-        for (known, stage) in state.stages.iter_mut().zip(filed) {
-            known.filed = stage;
+        if next.log_level != state.file.log_level {
+            log::set_level(next.log_level);
         }
-        for (index, digest) in &committed.digests {
-            state.stages[*index].filed_digest = digest.clone();
-        }
+        let stages = next.stages.iter().map(|stage| {
+            let known = state.known(&stage.name).cloned();
+            let mut known = known.unwrap_or_else(|| Known::new(stage.clone(), String::new()));
+            known.filed = stage.clone();
+            if let Some((_, digest)) = committed.digests.iter().find(|(name, _)| *name == stage.name) {
+                known.filed_digest = digest.clone();
+            }
+            known
+        });
+        state.stages = stages.collect();
         for known in state.stages.iter().filter(|known| known.has_drifted()) {
             tracing::info!(
                 stage = known.serving.name,
@@ -162,7 +212,6 @@ impl Control {
             );
         }
         state.file = next;
-        Ok(committed)
     }
 
     async fn swap_alone(
@@ -171,12 +220,14 @@ impl Control {
         component: Option<Component>,
         config: Option<String>,
     ) -> Result<Committed, SwapError> {
-        let known = self.state().stages.clone();
-        let Some(index) = known.iter().position(|known| known.serving.name == stage) else {
-            let known = known.iter().map(|known| known.serving.name.as_str()).collect::<Vec<_>>().join(", ");
+        let known = self.state().known(&stage).cloned();
+        let (Some(Known { serving: mut next, filed, .. }), Some(index)) =
+            (known, self.current.stages().position(&stage))
+        else {
+            let state = self.state();
+            let known = state.stages.iter().map(|known| known.serving.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(SwapError::UnknownStage { stage, known });
         };
-        let Known { serving: mut next, filed, .. } = known[index].clone();
         if let Some(component) = component {
             // The file's own component, sent by hand, is no drift.
             next.component = blocking(move || {
@@ -189,34 +240,75 @@ impl Control {
             .await?;
         }
         if let Some(config) = config {
-            next.config = config::replaced(&next, config).map_err(|key| SwapError::FileOnly { stage, key })?;
+            next.config =
+                config::replaced(&next, config).map_err(|key| SwapError::FileOnly { stage: stage.clone(), key })?;
         }
-        let mut committed = self.build_and_commit(vec![(index, next)]).await?;
-        let drifted = self.state().stages[index].has_drifted();
+        let built = self.build_all(&[next]).await?;
+        let generations = built.iter().map(|built| (index, Arc::clone(&built.generation))).collect();
+        let mut committed = self.commit(Commit::Stages(generations), built, &[]);
+        let drifted = self.state().known(&stage).is_some_and(Known::has_drifted);
         committed.swapped.iter_mut().for_each(|swapped| swapped.drifted = drifted);
         Ok(committed)
     }
 
-    /// Builds all of them, then has all of them serve at once.
-    async fn build_and_commit(&self, wanted: Vec<(usize, Stage)>) -> Result<Committed, SwapError> {
-        let served = self.stages.snapshot();
+    /// Builds all of them; none serves yet.
+    async fn build_all(&self, wanted: &[Stage]) -> Result<Vec<Built>, SwapError> {
+        let served = self.current.snapshot();
         let mut built = Vec::with_capacity(wanted.len());
-        for (index, stage) in &wanted {
-            let serving = served[*index].number();
-            let candidate = self.build(stage.clone(), serving + 1).await;
-            built.push((*index, candidate.map_err(|source| self.failed(&stage.name, serving, source))?));
+        for stage in wanted {
+            let old = served.named(&stage.name).map(Arc::clone);
+            let last = old.as_ref().map_or_else(|| self.state().last_number(&stage.name), |old| old.number());
+            let candidate = self.build(stage.clone(), last + 1).await;
+            let serving = old.as_ref().map(|old| old.number());
+            let generation = candidate.map_err(|source| self.failed(&stage.name, serving, source))?;
+            built.push(Built { stage: stage.clone(), old, generation });
         }
-        self.stages.commit(built.clone());
+        Ok(built)
+    }
+
+    /// Has all of them serve at once, and those that are gone no more.
+    fn commit(&self, commit: Commit, built: Vec<Built>, removed: &[String]) -> Committed {
+        let served = self.current.snapshot();
+        match commit {
+            Commit::Stages(changed) => self.current.commit(changed),
+            Commit::Topology(prepared) => prepared.commit(),
+        }
         let mut committed = Committed::default();
-        for ((index, generation), (_, stage)) in built.iter().zip(wanted) {
-            self.metrics.stage(&stage.name).generation.set(i64::try_from(generation.number()).unwrap_or(i64::MAX));
+        for Built { stage, old, generation } in built {
+            let metrics = self.metrics.stage(&stage.name);
+            metrics.generation.set(i64::try_from(generation.number()).unwrap_or(i64::MAX));
             self.metrics.swaps(&stage.name, "committed").inc();
-            let (old, new) = (Version::of(served[*index].as_ref()), Version::of(generation.as_ref()));
-            tracing::info!(stage = stage.name, old = %old, new = %new, "swapped");
-            committed.digests.push((*index, new.digest.clone()));
-            committed.swapped.push(Swapped { stage: stage.name.clone(), old, new, drifted: false, drained: true });
-            committed.draining.push(self.drain(&served[*index]));
-            self.state().stages[*index].serving = stage;
+            let new = Version::of(generation.as_ref());
+            committed.digests.push((stage.name.clone(), new.digest.clone()));
+            match old {
+                Some(old) => {
+                    let (stage, old_version) = (stage.name.clone(), Version::of(old.as_ref()));
+                    committed.draining.push(self.drain(&old));
+                    committed.swapped.push(Swapped { stage, old: old_version, new, drifted: false, drained: true });
+                }
+                None => drop(metrics.generations_live.inc()),
+            }
+            self.state().serves(stage);
+        }
+        for gone in removed.iter().filter_map(|stage| served.named(stage)) {
+            let metrics = self.metrics.stage(gone.stage());
+            metrics.generation.set(0);
+            self.state().numbers.insert(gone.stage().to_owned(), gone.number());
+            // It is watched until it is gone, and nobody waits for that.
+            let _watching = self.drain(gone);
+            metrics.generations_live.dec();
+        }
+        committed
+    }
+
+    /// Every change ends here, whether it was committed or refused.
+    fn ended(&self, change: Result<Committed, SwapError>) -> Result<Committed, SwapError> {
+        let committed = change?;
+        for change in &committed.changes {
+            tracing::info!("{change}");
+        }
+        for Swapped { stage, old, new, .. } in &committed.swapped {
+            tracing::info!(stage, %old, %new, "swapped");
         }
         Ok(committed)
     }
@@ -242,10 +334,33 @@ impl Control {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn failed(&self, stage: &str, serving: u64, source: wasm::BuildError) -> SwapError {
-        let error = SwapError::Build { stage: stage.to_owned(), step: source.step().as_str(), serving, source };
+    fn failed(&self, stage: &str, serving: Option<u64>, source: wasm::BuildError) -> SwapError {
+        let step = source.step().as_str();
+        let error = match serving {
+            Some(serving) => SwapError::Build { stage: stage.to_owned(), step, serving, source },
+            None => SwapError::New { stage: stage.to_owned(), step, source },
+        };
         self.metrics.swaps(stage, error.step()).inc();
         error
+    }
+}
+
+impl State {
+    fn known(&self, stage: &str) -> Option<&Known> {
+        self.stages.iter().find(|known| known.serving.name == stage)
+    }
+
+    /// The number of the last generation of a stage that does not run; 0 where there was none.
+    fn last_number(&self, stage: &str) -> u64 {
+        self.numbers.get(stage).copied().unwrap_or_default()
+    }
+
+    /// This serves now. A stage that is new becomes known with its file.
+    fn serves(&mut self, stage: Stage) {
+        self.numbers.remove(&stage.name);
+        if let Some(known) = self.stages.iter_mut().find(|known| known.serving.name == stage.name) {
+            known.serving = stage;
+        }
     }
 }
 
@@ -259,18 +374,6 @@ impl Committed {
         }
         swapped
     }
-}
-
-fn place(change: &Change) -> String {
-    match change.place {
-        // A line of an included file says nothing without the file's name, which is not known here.
-        Some(place) if place.file == 0 => format!("{} (line {})", change.part, place.line),
-        Some(_) | None => change.part.clone(),
-    }
-}
-
-fn named(stages: &[Stage], name: &str) -> Option<Stage> {
-    stages.iter().find(|stage| stage.name == name).cloned()
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SwapError> {

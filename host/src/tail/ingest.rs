@@ -173,7 +173,7 @@ impl Shard {
 }
 
 impl Settings {
-    fn is_at_limit(&self, trace: &Trace) -> bool {
+    pub(super) fn is_at_limit(&self, trace: &Trace) -> bool {
         self.span_limit.is_some_and(|limit| trace.facts.spans >= limit) || trace.facts.bytes >= self.trace_bytes_limit
     }
 }
