@@ -134,8 +134,8 @@ async fn reload(control: &Arc<Control>, file: &Path, followed: Option<&mut Follo
     if let Some(followed) = followed {
         followed.valid(&loaded).await;
     }
-    match control.reload(loaded.config.clone()).await {
-        Ok(reloaded) if reloaded.is_empty() => tracing::info!("the file was read again: nothing differs"),
+    match control.apply(loaded.config.clone()).await {
+        Ok(applied) if applied.is_empty() => tracing::info!("the file was read again: nothing differs"),
         Ok(_) => {}
         Err(error) => tracing::error!("nothing was changed: {}{}", report::chain(&error), in_own_file(&loaded, &error)),
     }

@@ -74,6 +74,10 @@ enum Commit {
     Topology(Box<dyn Prepared>),
 }
 
+/// A file that is in force since a moment ago.
+#[derive(Debug)]
+pub struct Applied(Committed);
+
 /// What is different since a moment ago.
 #[derive(Debug, Default)]
 struct Committed {
@@ -114,13 +118,22 @@ impl Control {
     /// # Errors
     /// See [`SwapError`]; nothing has changed then.
     pub async fn reload(self: &Arc<Self>, next: Config) -> Result<Reloaded, SwapError> {
+        Ok(self.apply(next).await?.drained().await)
+    }
+
+    /// The same, without a wait for the last batches of what was replaced.
+    ///
+    /// # Errors
+    /// See [`SwapError`]; nothing has changed then.
+    pub async fn apply(self: &Arc<Self>, next: Config) -> Result<Applied, SwapError> {
         let control = Arc::clone(self);
         to_its_end(async move {
-            let change = control.change.lock().await;
-            let mut committed = control.ended(control.reload_alone(next).await)?;
-            drop(change);
-            let changes = std::mem::take(&mut committed.changes);
-            Ok(Reloaded { swapped: committed.drained().await, changes })
+            let _change = control.change.lock().await;
+            let committed = control.ended(control.reload_alone(next).await)?;
+            if !committed.is_empty() {
+                tracing::info!("the changed file is in force");
+            }
+            Ok(Applied(committed))
         })
         .await
     }
@@ -364,7 +377,25 @@ impl State {
     }
 }
 
+impl Applied {
+    /// True if the file said what ran already.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What became of it, once the last batches of replaced stages are through, or after a bounded wait.
+    pub async fn drained(self) -> Reloaded {
+        let Applied(mut committed) = self;
+        let changes = std::mem::take(&mut committed.changes);
+        Reloaded { swapped: committed.drained().await, changes }
+    }
+}
+
 impl Committed {
+    fn is_empty(&self) -> bool {
+        self.swapped.is_empty() && self.changes.is_empty()
+    }
+
     /// Waits for the last batches of what was replaced.
     async fn drained(self) -> Vec<Swapped> {
         let deadline = Instant::now() + DRAIN_MAX;

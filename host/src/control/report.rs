@@ -41,13 +41,6 @@ pub struct Reloaded {
     pub changes: Vec<String>,
 }
 
-impl Reloaded {
-    /// True if the file says what runs already.
-    pub fn is_empty(&self) -> bool {
-        self.swapped.is_empty() && self.changes.is_empty()
-    }
-}
-
 /// A generation, for people.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Version {

@@ -140,8 +140,8 @@ fn component() -> (tempfile::TempDir, std::path::PathBuf) {
 async fn a_reload_replaces_what_the_file_says_anew() {
     let (_folder, path) = component();
     let control = control(config(&path, ["1", "2"]));
-    assert!(control.reload(config(&path, ["1", "2"])).await.expect("reloads").is_empty());
-    assert!(control.reload(config(&path, ["1", " 2 "])).await.expect("reloads").is_empty(), "written otherwise");
+    assert!(control.apply(config(&path, ["1", "2"])).await.expect("reloads").is_empty());
+    assert!(control.apply(config(&path, ["1", " 2 "])).await.expect("reloads").is_empty(), "written otherwise");
     let swapped = control.reload(config(&path, ["1", "3"])).await.expect("reloads").swapped;
     assert_eq!(swapped.iter().map(|swapped| swapped.stage.as_str()).collect::<Vec<_>>(), ["b"]);
     assert!(swapped[0].drained && !swapped[0].drifted);
@@ -169,7 +169,7 @@ async fn a_file_commits_as_one_or_not_at_all() {
     let admin_address = SocketAddr::from(([127, 0, 0, 1], 1));
     let more = Config { admin_address, ..config(&path, ["10", "2"]) };
     assert!(matches!(control.reload(more).await, Err(SwapError::OtherChanges { .. })));
-    assert!(control.reload(config(&path, ["1", "2"])).await.expect("reloads").is_empty(), "back to what serves");
+    assert!(control.apply(config(&path, ["1", "2"])).await.expect("reloads").is_empty(), "back to what serves");
 }
 
 #[tokio::test]
