@@ -2,7 +2,7 @@
 //!
 //! verify -> compile -> link -> configure -> probe -> commit (at a batch boundary) -> drain
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -11,7 +11,6 @@ use tokio::task::JoinHandle;
 
 use crate::config;
 use crate::config::model::{Component, Config, Stage};
-use crate::observe::log;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::stage::Generation;
 use crate::pipeline::stages::Current;
@@ -19,6 +18,7 @@ use crate::wasm;
 
 mod known;
 mod plan;
+mod reload;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -26,13 +26,15 @@ mod topology;
 pub mod watch;
 
 use self::known::{Known, digest};
-use self::plan::Plan;
+pub use self::reload::Applied;
 pub use self::report::{Reloaded, Serving, SwapError, Swapped, Version};
 pub use self::topology::{Prepared, Topology, Unprepared};
 
 /// How long a swap waits for the old generation's last batch before it reports without it.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 const DRAIN_POLL: Duration = Duration::from_millis(2);
+/// Stages that are gone and whose numbers are remembered.
+const GONE_STAGES_MAX: usize = 4_096;
 
 /// Changes a running engine, one change at a time. A change that was begun ends by itself, whether or not who asked for it
 /// still waits.
@@ -74,10 +76,6 @@ enum Commit {
     Topology(Box<dyn Prepared>),
 }
 
-/// A file that is in force since a moment ago.
-#[derive(Debug)]
-pub struct Applied(Committed);
-
 /// What is different since a moment ago.
 #[derive(Debug, Default)]
 struct Committed {
@@ -112,32 +110,6 @@ impl Control {
         Arc::new(Self { build, current, topology, metrics, change: tokio::sync::Mutex::default(), state })
     }
 
-    /// Brings everything of which the file says something new, in its text or in a component that it names, to what it says. All of it
-    /// commits as one, or none does. A stage of which it says nothing new keeps what a swap gave it.
-    ///
-    /// # Errors
-    /// See [`SwapError`]; nothing has changed then.
-    pub async fn reload(self: &Arc<Self>, next: Config) -> Result<Reloaded, SwapError> {
-        Ok(self.apply(next).await?.drained().await)
-    }
-
-    /// The same, without a wait for the last batches of what was replaced.
-    ///
-    /// # Errors
-    /// See [`SwapError`]; nothing has changed then.
-    pub async fn apply(self: &Arc<Self>, next: Config) -> Result<Applied, SwapError> {
-        let control = Arc::clone(self);
-        to_its_end(async move {
-            let _change = control.change.lock().await;
-            let committed = control.ended(control.reload_alone(next).await)?;
-            if !committed.is_empty() {
-                tracing::info!("the changed file is in force");
-            }
-            Ok(Applied(committed))
-        })
-        .await
-    }
-
     /// Replaces one stage's component, config or both. What serves already is built again, as a new generation: so instances can be
     /// renewed.
     ///
@@ -168,63 +140,6 @@ impl Control {
             Some(Serving { stage, version, drifted: known.has_drifted() })
         };
         state.stages.iter().filter_map(serving).collect()
-    }
-
-    async fn reload_alone(&self, next: Config) -> Result<Committed, SwapError> {
-        let known = self.state().stages.clone();
-        // Lazy: reads files.
-        let rebuilt = known.into_iter().filter(Known::is_rebuilt).map(|known| known.serving.name);
-        let rebuilt = blocking(move || rebuilt.collect::<Vec<_>>()).await?;
-        let plan = Plan::of(&self.state(), &next, &rebuilt)?;
-        let built = self.build_all(&plan.wanted).await?;
-        let commit = if plan.keeps_pipelines {
-            let generations = built.iter().map(|built| Arc::clone(&built.generation));
-            let stages = self.current.stages();
-            let places = generations.filter_map(|generation| Some((stages.position(generation.stage())?, generation)));
-            Commit::Stages(places.collect())
-        } else {
-            Commit::Topology(self.prepare(&next, &built).await?)
-        };
-        // From here on nothing can fail.
-        let mut committed = self.commit(commit, built, &plan.removed);
-        committed.changes = plan.diff.others.iter().map(ToString::to_string).collect();
-        self.file_is_now(next, &committed);
-        Ok(committed)
-    }
-
-    /// Has everything around the stages built that the file asks for.
-    async fn prepare(&self, next: &Config, built: &[Built]) -> Result<Box<dyn Prepared>, SwapError> {
-        let stays = next.stages.iter().map(|stage| stage.name.clone()).collect::<BTreeSet<_>>();
-        let generations = built.iter().map(|built| Arc::clone(&built.generation)).collect();
-        let stages = self.current.stages().next(|stage| stays.contains(stage), generations);
-        let (topology, next) = (Arc::clone(&self.topology), next.clone());
-        let prepared = blocking(move || topology.prepare(&next, &stages)).await?;
-        prepared.map_err(|Unprepared { step, source }| SwapError::Unprepared { step, source })
-    }
-
-    /// What the file says is known from now on.
-    fn file_is_now(&self, next: Config, committed: &Committed) {
-        let mut state = self.state();
-        if next.log_level != state.file.log_level {
-            log::set_level(next.log_level);
-        }
-        let stages = next.stages.iter().map(|stage| {
-            let known = state.known(&stage.name).cloned();
-            let mut known = known.unwrap_or_else(|| Known::new(stage.clone(), String::new()));
-            known.filed = stage.clone();
-            if let Some((_, digest)) = committed.digests.iter().find(|(name, _)| *name == stage.name) {
-                known.filed_digest = digest.clone();
-            }
-            known
-        });
-        state.stages = stages.collect();
-        for known in state.stages.iter().filter(|known| known.has_drifted()) {
-            tracing::info!(
-                stage = known.serving.name,
-                "the file says nothing new of it: it keeps what it was swapped to"
-            );
-        }
-        state.file = next;
     }
 
     async fn swap_alone(
@@ -306,7 +221,7 @@ impl Control {
         for gone in removed.iter().filter_map(|stage| served.named(stage)) {
             let metrics = self.metrics.stage(gone.stage());
             metrics.generation.set(0);
-            self.state().numbers.insert(gone.stage().to_owned(), gone.number());
+            self.state().is_gone(gone.as_ref());
             // It is watched until it is gone, and nobody waits for that.
             let _watching = self.drain(gone);
             metrics.generations_live.dec();
@@ -368,26 +283,19 @@ impl State {
         self.numbers.get(stage).copied().unwrap_or_default()
     }
 
+    fn is_gone(&mut self, generation: &dyn Generation) {
+        if self.numbers.len() >= GONE_STAGES_MAX {
+            self.numbers.pop_first();
+        }
+        self.numbers.insert(generation.stage().to_owned(), generation.number());
+    }
+
     /// This serves now. A stage that is new becomes known with its file.
     fn serves(&mut self, stage: Stage) {
         self.numbers.remove(&stage.name);
         if let Some(known) = self.stages.iter_mut().find(|known| known.serving.name == stage.name) {
             known.serving = stage;
         }
-    }
-}
-
-impl Applied {
-    /// True if the file said what ran already.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// What became of it, once the last batches of replaced stages are through, or after a bounded wait.
-    pub async fn drained(self) -> Reloaded {
-        let Applied(mut committed) = self;
-        let changes = std::mem::take(&mut committed.changes);
-        Reloaded { swapped: committed.drained().await, changes }
     }
 }
 

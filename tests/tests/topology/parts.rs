@@ -68,9 +68,9 @@ async fn a_rule_that_moves_to_another_stage_never_lets_a_request_through() {
     let files = [file(&blue, &none), file(&none, &blue)];
     let mut engine = start(&files[0]).await;
     let traffic = Traffic::new(2);
-    // Many connections: so requests wait for each other in the batch.
+    // Many connections, as fast as they are answered: so requests wait for each other in the batch.
     let lanes: Vec<_> = (0..8).map(|_| (engine.addresses.grpc, Protocol::Grpc)).collect();
-    let load = Load::start(&lanes, &traffic, 2.0 * RATE, Bears::Nothing).await;
+    let load = Load::start(&lanes, &traffic, 2_000.0, Bears::Nothing).await;
     for turn in 1..=12 {
         load.pass(15).await;
         change(&mut engine, &files[turn % 2]).await.unwrap();

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use sluicebox::signal::Signal;
 use sluicebox_tests::account::Metrics;
 use sluicebox_tests::client::{self, Plan};
 use sluicebox_tests::config::otlp;

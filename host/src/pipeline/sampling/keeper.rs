@@ -143,7 +143,7 @@ impl Keeper {
                 tracing::error!(sampler = self.sampler, "an internal error on a tail sampler's thread");
             }
             if self.is_done() {
-                self.outlet.give_up(&self.sampler);
+                self.give_up(&pipeline);
                 break;
             }
             drop(pipeline);
@@ -399,6 +399,19 @@ impl Keeper {
             let (name, signal) = (&pipeline.name, pipeline.signal);
             pipeline.all_metrics.dropped(name, signal, &self.sampler, rule, reason, intended).inc_by(spans);
             pipeline.left(spans);
+        }
+    }
+
+    /// There is no more time: what could not be handed over is dropped, and what was not taken is not.
+    fn give_up(&mut self, pipeline: &Pipeline) {
+        self.outlet.give_up(&self.sampler);
+        let waiting = self.next.take().into_iter().chain(self.inbox.try_iter());
+        let pieces = waiting.filter_map(|message| match message {
+            Message::Take(piece) => Some(piece),
+            Message::Parked | Message::Explain(..) | Message::Finish(_) => None,
+        });
+        for piece in self.blocked.take().into_iter().chain(pieces) {
+            piece.refuse(pipeline, &self.sampler);
         }
     }
 

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
 use tokio::sync::oneshot;
 
 use crate::ack::{Ack, Outcome};
@@ -206,8 +206,9 @@ impl Sampler {
             way.level.pieces.fetch_add(1, Ordering::Relaxed);
             way.level.pieces_bytes.fetch_add(Shard::bytes_for(&arrival), Ordering::Relaxed);
             let piece = Piece { arrival, is_whole, ack, charge: Arc::clone(&part.charge) };
-            // A thread that has ended drops the piece: its sender is told to retry.
-            let _ended = way.messages.send(Message::Take(piece));
+            if let Err(SendError(Message::Take(piece))) = way.messages.send(Message::Take(piece)) {
+                piece.refuse(pipeline, self.name());
+            }
         }
     }
 
@@ -262,6 +263,17 @@ impl Why for Samplers {
             let asked = futures_util::future::join_all(samplers.iter().map(|sampler| sampler.explain(id)));
             asked.await.into_iter().flatten().collect()
         })
+    }
+}
+
+impl Piece {
+    /// Its thread has ended, as the sampler is gone: its spans are counted, and its sender is told to retry.
+    fn refuse(self, pipeline: &Pipeline, sampler: &str) {
+        let spans = self.arrival.spans();
+        let (name, signal) = (&pipeline.name, pipeline.signal);
+        pipeline.all_metrics.dropped(name, signal, sampler, "", "shutdown", false).inc_by(spans);
+        pipeline.left(spans);
+        self.ack.settle(retry(RETRY_AFTER_FULL, format!("tail sampler \"{sampler}\" is stopping")));
     }
 }
 

@@ -2,7 +2,7 @@
 //! is tried again, within bounded memory.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub(crate) struct Outlet {
     bytes: AtomicU64,
     bytes_max: AtomicU64,
     parked: Mutex<Vec<Parked>>,
+    /// The shard's thread has ended: nothing is tried again. Set while `parked` is locked.
+    is_over: AtomicBool,
     /// Tells the shard's thread that something was parked.
     wake: Sender<Message>,
     budget: Arc<Budget>,
@@ -69,7 +71,8 @@ pub(super) enum Pressure {
 impl Outlet {
     pub(super) fn new(bytes_max: u64, wake: Sender<Message>, budget: Arc<Budget>) -> Arc<Outlet> {
         let (bytes, bytes_max) = (AtomicU64::new(0), AtomicU64::new(bytes_max));
-        Arc::new(Outlet { bytes, bytes_max, parked: Mutex::default(), wake, budget })
+        let (parked, is_over) = (Mutex::default(), AtomicBool::new(false));
+        Arc::new(Outlet { bytes, bytes_max, parked, is_over, wake, budget })
     }
 
     /// How much may be on its way out, from now on.
@@ -157,13 +160,27 @@ impl Outlet {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Counts as dropped what still waits to be tried again.
+    /// Counts as dropped what still waits to be tried again, and what would from now on.
     pub(super) fn give_up(&self, sampler: &str) {
-        let parked = std::mem::take(&mut *self.parked());
+        let parked = {
+            let mut parked = self.parked();
+            self.is_over.store(true, Ordering::Relaxed);
+            std::mem::take(&mut *parked)
+        };
         let stopping = crate::ack::Outcome::Retry { after: None, message: "the sampler is stopping".to_owned() };
         for Parked { part, pipeline, .. } in parked {
             pipeline.refuse(vec![Part { kept: None, ..part }], 0, sampler, "shutdown", &stopping);
         }
+    }
+
+    /// Has a part tried again after a while; it comes back where nothing is any more.
+    fn park(&self, pipeline: &Arc<Pipeline>, part: Part, step: usize, wait: Duration) -> Option<Part> {
+        let mut parked = self.parked();
+        if self.is_over.load(Ordering::Relaxed) {
+            return Some(part);
+        }
+        parked.push(Parked { part, pipeline: Arc::clone(pipeline), step, due: Instant::now() + wait });
+        None
     }
 
     fn parked(&self) -> MutexGuard<'_, Vec<Parked>> {
@@ -186,12 +203,11 @@ pub(in crate::pipeline) fn take_back(parts: Vec<Part>, step: usize, reason: &'st
     for part in parts {
         let wait = part.kept.as_ref().and_then(|kept| kept.wait_after(reason));
         match (part.kept.clone(), wait) {
-            (Some(kept), Some(wait)) => {
-                let (outlet, pipeline) = (&kept.outlet, Arc::clone(&kept.pipeline));
-                outlet.parked().push(Parked { part, pipeline, step, due: Instant::now() + wait });
-                // A thread that has ended has given up what was parked, and this part with it.
-                let _ended = outlet.wake.send(Message::Parked);
-            }
+            (Some(kept), Some(wait)) => match kept.outlet.park(&kept.pipeline, part, step, wait) {
+                Some(part) => others.push(part),
+                // A thread that ends just now gives up what is parked.
+                None => drop(kept.outlet.wake.send(Message::Parked)),
+            },
             _ => others.push(part),
         }
     }
