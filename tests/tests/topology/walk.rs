@@ -1,5 +1,7 @@
 //! A random walk over files under light load: at each step no request is refused, and what arrives is as the file says.
 
+use std::net::SocketAddr;
+
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
@@ -16,8 +18,8 @@ const RATE: f64 = 60.0;
 const ALL: &str = "blue green stable canary";
 
 /// Any file: up to two pipelines behind `otlp`, each with some filters in some order, maybe with `batch` between them, to one sink or
-/// both; receivers and exporters with some options. With what each sink misses of a request.
-fn any_file(rng: &mut StdRng, sinks: &[Sink; 2]) -> (File, [String; 2]) {
+/// both; exporters with some options; maybe another receiver on `more`, and a byte budget. With what each sink misses of a request.
+fn any_file(rng: &mut StdRng, sinks: &[Sink; 2], more: SocketAddr) -> (File, [String; 2]) {
     let mut file = File::new(&sinks[0], &[]);
     file.exporters.clear();
     file.pipelines.clear();
@@ -63,6 +65,15 @@ fn any_file(rng: &mut StdRng, sinks: &[Sink; 2]) -> (File, [String; 2]) {
         let exporters = of_this.iter().map(|sink| format!("otlp/{sink}")).collect();
         file.pipelines.push(Pipeline { name, receivers: vec!["otlp".into()], processors, exporters });
     }
+    if rng.random() {
+        file.receivers.push(("otlp/more".into(), grpc_alone(&more.to_string())));
+        file.pipelines[0].receivers.insert(rng.random_range(0..=1), "otlp/more".into());
+    }
+    if rng.random() {
+        let keys = format!("check_interval: 1s, limit_mib: {}", any(rng, &["500", "600"]));
+        file.processors.push(("memory_limiter".into(), keys));
+        file.pipelines[0].processors.insert(0, "memory_limiter".into());
+    }
     (file, misses.map(|misses| misses.unwrap_or_else(|| ALL.to_owned())))
 }
 
@@ -73,14 +84,15 @@ fn any<'a>(rng: &mut StdRng, of: &[&'a str]) -> &'a str {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_walk_over_files() {
     let sinks = [sink().await, sink().await];
+    let more = free_address();
     let mut rng = StdRng::seed_from_u64(6);
-    let (file, mut misses) = any_file(&mut rng, &sinks);
+    let (file, mut misses) = any_file(&mut rng, &sinks, more);
     let mut engine = start(&file).await;
     let traffic = Traffic::new(1);
     let load = Load::start(&lanes(&engine), &traffic, RATE, Bears::Nothing).await;
     let mut allowed = vec![misses.clone()];
     for step in 0..STEPS * soak_factor() {
-        let (file, next) = any_file(&mut rng, &sinks);
+        let (file, next) = any_file(&mut rng, &sinks, more);
         load.pass(4).await;
         change(&mut engine, &file).await.unwrap_or_else(|said| panic!("step {step}: {said}"));
         // The next request is judged by the new file alone.
