@@ -78,6 +78,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
+    connections: u64,
     attempts: u64,
     seen: HashMap<(Signal, u16), Seen>,
     kept: Vec<(Signal, Bytes)>,
@@ -112,6 +113,11 @@ impl Sink {
     /// Requests that arrived, whatever was answered.
     pub fn attempts(&self) -> u64 {
         self.shared.lock().attempts
+    }
+
+    /// Connections that were made to it.
+    pub fn connections(&self) -> u64 {
+        self.shared.lock().connections
     }
 
     /// Bytes of taken requests, decompressed.
@@ -182,6 +188,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { return };
+        shared.lock().connections += 1;
         connections.spawn(serve(stream, Arc::clone(&shared)));
         while connections.try_join_next().is_some() {}
     }

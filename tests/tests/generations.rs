@@ -258,7 +258,7 @@ async fn a_drifted_stage_is_told_and_kept_until_forced() {
 
     engine.rewrite(&config(&sink, EARLY_RULE)).unwrap();
     let done = engine.command(&["reload"]).await.unwrap();
-    assert_eq!((done.code, done.stdout.as_str()), (Some(0), "the file was read again: no stage differs\n"));
+    assert_eq!((done.code, done.stdout.as_str()), (Some(0), "the file was read again: nothing differs\n"));
     assert!(!is_filtered(&engine, &sink, 2).await, "what it says is what it said");
     let done = engine.command(&["reload", "--force"]).await.unwrap();
     assert!(done.code == Some(0) && done.stdout.starts_with("filter/health: generation 2 "), "{done:?}");

@@ -13,14 +13,15 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use sluicebox::admin::{self, Samplers};
+use sluicebox::config::model::Config;
 use sluicebox::config::{System, load_text};
-use sluicebox::control::Control;
 use sluicebox::control::history::History;
+use sluicebox::control::{Control, Prepared, Topology, Unprepared};
 use sluicebox::memory::Budget;
 use sluicebox::memory::tail::TailBounds;
 use sluicebox::observe::metrics::Metrics;
 use sluicebox::observe::readiness::Readiness;
-use sluicebox::pipeline::stages::Stages;
+use sluicebox::pipeline::stages::{Current, Stages};
 use sluicebox::tail::explain::{Explanation, TraceState, Why};
 use sluicebox::wasm::BuildError;
 use sluicebox_tests::command::{Done, run};
@@ -102,14 +103,24 @@ impl InState for Explanation {
     }
 }
 
+/// Nothing around no stages.
+struct Nothing;
+
+impl Topology for Nothing {
+    fn prepare(self: Arc<Self>, _: &Config, _: &Arc<Stages>) -> Result<Box<dyn Prepared>, Unprepared> {
+        Err(Unprepared { step: "bind", source: "there is nothing to bind".into() })
+    }
+}
+
 /// The admin API of an engine without stages; it serves until the test ends.
 async fn admin_api() -> SocketAddr {
     let text = "receivers: {otlp: {protocols: {grpc: }}}\nexporters: {debug: }\n\
                 service: {pipelines: {traces: {receivers: [otlp], exporters: [debug]}}}\n";
     let config = load_text("test.yaml".into(), text.into(), Path::new(""), &System).expect("is valid").config;
     let build = Arc::new(|_: &_, _| Err(BuildError::Abandoned("there is nothing to build".into())));
-    let stages = Stages::new(Vec::new(), &Metrics::new());
-    let control = Control::new(build, config, stages, Arc::new(Metrics::new()), History::in_memory());
+    let metrics = Arc::new(Metrics::new());
+    let current = Current::new(Stages::new(Vec::new(), &metrics));
+    let control = Control::new(build, config, current, Arc::new(Nothing), metrics, History::in_memory());
     let bounds = TailBounds {
         pipeline: "traces".into(),
         sampler: "tail_sampling/lab".into(),
@@ -118,7 +129,7 @@ async fn admin_api() -> SocketAddr {
         bytes_max: 64 << 20,
         shards: 2,
     };
-    let samplers = Samplers { bounds: vec![bounds], why: Arc::new(Sampler) };
+    let samplers = Samplers { bounds: Arc::new(Arc::new(vec![bounds]).into()), why: Arc::new(Sampler) };
     let readiness = Readiness::starting(Arc::clone(&control) as _);
     let api = admin::api(control, None, Budget::new(1 << 20), samplers, readiness);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");

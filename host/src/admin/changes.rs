@@ -115,7 +115,7 @@ pub(super) async fn rollback(
 pub(super) async fn reload(State(api): State<Api>, headers: HeaderMap, Json(request): Json<ReloadRequest>) -> Response {
     let who = who(&headers);
     match api.control.reload_file(request.force, who.clone()).await {
-        Ok(swapped) => Json(serde_json::json!({ "swapped": swapped })).into_response(),
+        Ok(reloaded) => Json(reloaded).into_response(),
         Err(error) => {
             // As after a signal: both ends of a change leave a line.
             tracing::error!(%who, "the file was not taken up: {error}");
@@ -153,6 +153,8 @@ fn refused(error: &SwapError) -> Response {
         SwapError::OtherChanges { .. }
         | SwapError::FileOnly { .. }
         | SwapError::Build { .. }
+        | SwapError::New { .. }
+        | SwapError::Unprepared { .. }
         | SwapError::Gone { .. }
         | SwapError::NotWritten { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         SwapError::Abandoned(_) => StatusCode::INTERNAL_SERVER_ERROR,

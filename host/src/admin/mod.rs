@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
@@ -48,7 +49,7 @@ struct Api {
     control: Arc<Control>,
     token: Option<Arc<str>>,
     uploads: Arc<Uploads>,
-    samplers: Arc<[TailBounds]>,
+    samplers: Arc<ArcSwap<Vec<TailBounds>>>,
     why: Arc<dyn Why>,
 }
 
@@ -60,8 +61,8 @@ impl FromRef<Api> for Arc<dyn Why> {
 
 /// The tail samplers of the process.
 pub struct Samplers {
-    /// What each may hold.
-    pub bounds: Vec<TailBounds>,
+    /// What each may hold, by the file that is in force.
+    pub bounds: Arc<ArcSwap<Vec<TailBounds>>>,
     /// What they know of traces.
     pub why: Arc<dyn Why>,
 }
@@ -87,7 +88,7 @@ pub fn api(
 ) -> Router {
     let Samplers { bounds, why } = samplers;
     let uploads = Arc::new(Uploads::new(budget));
-    let api = Api { control, token: token.map(Arc::from), uploads, samplers: bounds.into(), why };
+    let api = Api { control, token: token.map(Arc::from), uploads, samplers: bounds, why };
     let components =
         post(upload).layer(DefaultBodyLimit::max(usize::try_from(wasm::COMPONENT_BYTES_MAX).unwrap_or(usize::MAX)));
     let changes = Router::new()
@@ -111,7 +112,7 @@ async fn status(State(api): State<Api>) -> Json<serde_json::Value> {
     Json(serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "stages": api.control.serving(),
-        "tail_samplers": *api.samplers,
+        "tail_samplers": **api.samplers.load(),
     }))
 }
 

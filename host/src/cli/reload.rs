@@ -32,12 +32,15 @@ pub fn run(args: ReloadArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
             Err(code) => return Ok(code),
         },
     };
-    let swapped = answer.get("swapped").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    for one in swapped {
+    let list = |key: &str| answer.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for change in list("changes").iter().filter_map(Value::as_str) {
+        writeln!(out, "{change}")?;
+    }
+    for one in list("swapped") {
         print_swapped(one, out)?;
     }
-    if swapped.is_empty() {
-        writeln!(out, "the file was read again: no stage differs")?;
+    if list("changes").is_empty() && list("swapped").is_empty() {
+        writeln!(out, "the file was read again: nothing differs")?;
     }
     Ok(ExitCode::SUCCESS)
 }

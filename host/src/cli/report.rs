@@ -92,6 +92,7 @@ pub fn start_error(loaded: &Loaded, error: &StartError) -> String {
         StartError::Exporter { .. } => ("E0503", "\n  help:   check the exporter's keys and the files that they name"),
         StartError::Stage { .. }
         | StartError::Runtime(_)
+        | StartError::Worker(_)
         | StartError::Assemble(_)
         | StartError::DeadLetter(_)
         | StartError::Abandoned(_) => ("E0504", ""),

@@ -29,10 +29,10 @@ pub struct RunArgs {
     /// The configuration file, in the Collector's format.
     #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
-    /// Change stages whenever the file, or one that it includes or names, changes. SIGHUP does it once.
+    /// Bring the engine to what the file says whenever it, or one that it includes or names, changes. SIGHUP does it once.
     #[arg(long)]
     watch: bool,
-    /// How long a stop waits for requests and queues.
+    /// How long a stop waits for requests and queues, and what a change of the file replaces is given to finish.
     #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_DEFAULT.as_secs())]
     drain_timeout: u64,
     /// Threads that run guest code; all cores unless set.
@@ -62,7 +62,7 @@ pub fn run(args: &RunArgs, bundled: &'static [Bundled]) -> anyhow::Result<ExitCo
 async fn serve(args: &RunArgs, bundled: &'static [Bundled], loaded: Loaded) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let mut signals = Signals::listen().context("signals cannot be handled")?;
-    let surroundings = surroundings(args.workers, bundled);
+    let surroundings = surroundings(args, bundled);
     // Before anything is built of the files: what is written to them meanwhile is a change.
     let watch = match args.watch {
         true => Some(Followed::start(&loaded).await),
@@ -136,8 +136,8 @@ async fn reload(control: &Arc<Control>, file: &Path, followed: Option<&mut Follo
     if let Some(followed) = followed {
         followed.valid(&loaded).await;
     }
-    match control.reload(loaded.config.clone(), false, who).await {
-        Ok(swapped) if swapped.is_empty() => tracing::info!("the file was read again: no stage differs"),
+    match control.apply(loaded.config.clone(), false, who).await {
+        Ok(applied) if applied.is_empty() => tracing::info!("the file was read again: nothing differs"),
         Ok(_) => {}
         Err(error) => tracing::error!("nothing was changed: {}{}", report::chain(&error), in_own_file(&loaded, &error)),
     }
@@ -145,8 +145,7 @@ async fn reload(control: &Arc<Control>, file: &Path, followed: Option<&mut Follo
 
 /// Where a stage's rules are that it refuses, if they are in a file of their own.
 fn in_own_file(loaded: &Loaded, error: &SwapError) -> String {
-    let SwapError::Build { stage, .. } = error else { return String::new() };
-    let stage = loaded.config.stages.iter().find(|known| known.name == *stage);
+    let stage = error.unbuilt().and_then(|stage| loaded.config.stages.iter().find(|known| known.name == stage));
     let stage = stage.filter(|stage| stages::has_own_file(stage));
     stage.map_or_else(String::new, |stage| {
         format!("\n  detail: its configuration is in {}", loaded.report.source_of(stage.config_place).name())
@@ -188,13 +187,14 @@ fn watched_files(loaded: &Loaded) -> Vec<PathBuf> {
 }
 
 /// What the machine and the environment give.
-pub fn surroundings(workers: Option<NonZeroUsize>, bundled: &'static [Bundled]) -> Surroundings {
+fn surroundings(args: &RunArgs, bundled: &'static [Bundled]) -> Surroundings {
     let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     Surroundings {
         bundled,
         cache: cache_dir(),
         state: token::default_state_dir(),
-        workers: workers.map_or_else(cores, NonZeroUsize::get),
+        workers: args.workers.map_or_else(cores, NonZeroUsize::get),
+        drain: Duration::from_secs(args.drain_timeout),
     }
 }
 

@@ -1,6 +1,9 @@
-//! What changed between two configurations. A running engine replaces stages; everything else needs a restart.
+//! What changed between two configurations, part by part, and what of it a running engine cannot do.
 
-use super::model::{Config, Lines, Merge, Stage, Step, TailSampling};
+use std::fmt;
+use std::sync::Arc;
+
+use super::model::{Config, Lines, Merge, Pipeline, Stage, Step, TailSampling};
 use super::source::Place;
 
 /// What changed.
@@ -18,11 +21,22 @@ impl Diff {
         self.stages.is_empty() && self.others.is_empty()
     }
 
-    /// True if replacing stages is all that it takes.
-    pub fn is_live(&self) -> bool {
-        self.others.is_empty()
+    /// True if replacing stages, where they stand, is all that it takes. The log level is nothing that they see.
+    pub fn is_of_stages_alone(&self) -> bool {
+        self.others.iter().all(|change| change.part == LOG_LEVEL)
+    }
+
+    /// What a running engine cannot do, and why.
+    pub fn restarts(&self) -> impl Iterator<Item = (&Change, &'static str)> {
+        self.others.iter().filter_map(|change| Some((change, change.restart?)))
     }
 }
+
+const LOG_LEVEL: &str = "\"service.telemetry.logs.level\"";
+/// Why these need a restart.
+const OWN_ADDRESS: &str = "an address of the engine's own";
+const OPEN_FILE: &str = "a file that stays open";
+const OTHER_SHARDS: &str = "its num_shards: what waits is spread over them";
 
 /// A stage that differs, and in what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +70,15 @@ pub struct Change {
     pub place: Option<Place>,
     /// What happened to it.
     pub kind: ChangeKind,
+    /// Why it takes a restart, if it does.
+    pub restart: Option<&'static str>,
+}
+
+/// In a few words: `added pipeline "traces/b"`.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.as_str(), self.part)
+    }
 }
 
 /// What happened to a part.
@@ -76,6 +99,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     changes.compare("receiver", &old.receivers, &new.receivers, |receiver| &receiver.name, |a, b| a == b);
     // Before their policies, which are stages: one of the same name that comes or goes is this change, too.
     changes.compare("processor", &samplers(old), &samplers(new), |sampler| &sampler.name, |a, b| a.is_same(b));
+    changes.resharded(old, new);
     changes.compare(
         "processor",
         &old.stages,
@@ -95,10 +119,11 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         |pipeline| &pipeline.name,
         |old, new| {
             let names = |steps: &[Step]| steps.iter().map(|step| step_name(step).to_owned()).collect::<Vec<_>>();
-            let ends = |pipeline: &super::model::Pipeline| (pipeline.receivers.clone(), pipeline.exporters.clone());
+            let ends = |pipeline: &Pipeline| (pipeline.receivers.clone(), pipeline.exporters.clone());
             ends(old) == ends(new) && names(&old.steps) == names(&new.steps)
         },
     );
+    let found = changes.found.len();
     changes.compare(
         "extension",
         &old.health_checks,
@@ -106,11 +131,12 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         |health_check| &health_check.name,
         |a, b| a == b,
     );
-    changes.setting("\"dead_letter\"", old.dead_letter == new.dead_letter);
-    changes.setting("\"memory_limiter\"", old.memory == new.memory);
-    changes.setting("\"service.telemetry.metrics\"", old.metrics_address == new.metrics_address);
-    changes.setting("\"service.telemetry.logs.level\"", old.log_level == new.log_level);
-    changes.setting("\"admin.address\"", old.admin_address == new.admin_address);
+    changes.found.iter_mut().skip(found).for_each(|change| change.restart = Some(OWN_ADDRESS));
+    changes.setting("\"dead_letter\"", old.dead_letter == new.dead_letter, Some(OPEN_FILE));
+    changes.setting("\"memory_limiter\"", old.memory == new.memory, None);
+    changes.setting("\"service.telemetry.metrics\"", old.metrics_address == new.metrics_address, Some(OWN_ADDRESS));
+    changes.setting(LOG_LEVEL, old.log_level == new.log_level, None);
+    changes.setting("\"admin.address\"", old.admin_address == new.admin_address, Some(OWN_ADDRESS));
     diff.others = changes.found;
     diff.stages.sort_by_key(|change| change.place);
     diff
@@ -172,6 +198,17 @@ struct Changes<'a> {
     found: Vec<Change>,
 }
 
+impl ChangeKind {
+    /// As the history has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ChangeKind::Added => "added",
+            ChangeKind::Removed => "removed",
+            ChangeKind::Changed => "changed",
+        }
+    }
+}
+
 impl Changes<'_> {
     fn compare<T>(
         &mut self,
@@ -197,9 +234,21 @@ impl Changes<'_> {
         }
     }
 
-    fn setting(&mut self, part: &str, same: bool) {
+    fn setting(&mut self, part: &str, same: bool, restart: Option<&'static str>) {
         if !same {
             self.push(part.to_owned(), ChangeKind::Changed);
+            self.found.iter_mut().filter(|change| change.part == part).for_each(|change| change.restart = restart);
+        }
+    }
+
+    /// A sampler that goes on in a pipeline does so on the threads that it has.
+    fn resharded(&mut self, old: &Config, new: &Config) {
+        for (pipeline, after) in new.samplers() {
+            let is_it =
+                |(of, before): &(&Pipeline, &Arc<TailSampling>)| of.name == pipeline.name && before.name == after.name;
+            if old.samplers().find(is_it).is_some_and(|(_, before)| before.shards != after.shards) {
+                self.setting(&format!("processor \"{}\"", after.name), false, Some(OTHER_SHARDS));
+            }
         }
     }
 
@@ -209,7 +258,7 @@ impl Changes<'_> {
         if self.found.iter().any(|change| change.part == part) {
             return;
         }
-        self.found.push(Change { part, place, kind });
+        self.found.push(Change { part, place, kind, restart: None });
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::known::Known;
-use super::{Candidate, Control, SwapError, Swapped, Who, blocking, named};
+use super::{Candidate, Control, Reloaded, SwapError, Who, blocking, named};
 use crate::config::model::{Component, Config, Stage};
 use crate::config::rewrite::{RewriteError, Rewritten, rewrite};
 use crate::config::{self, Loaded, Report, System};
@@ -39,11 +39,11 @@ impl Control {
         let _already_known = self.file.set(file);
     }
 
-    /// Reads the file again, and brings the stages to what it says, as [`Self::reload`] does.
+    /// Reads the file again, and brings everything to what it says, as [`Self::reload`] does.
     ///
     /// # Errors
     /// See [`FileError`]; nothing has changed then.
-    pub async fn reload_file(self: &Arc<Self>, force: bool, who: Who) -> Result<Vec<Swapped>, FileError> {
+    pub async fn reload_file(self: &Arc<Self>, force: bool, who: Who) -> Result<Reloaded, FileError> {
         let file = self.file.get().cloned().ok_or(FileError::NoFile)?;
         let loaded = blocking(move || config::load(&file)).await?;
         let Loaded { config, .. } = loaded.map_err(|report| FileError::Invalid(Box::new(report)))?;
@@ -82,10 +82,11 @@ impl Control {
     }
 
     /// The file that was just written says what serves at a stage.
-    pub(super) fn wrote(&self, index: usize, written: Config) {
-        let digest = self.stages.snapshot().get(index).map(|serving| serving.digest().to_owned());
+    pub(super) fn wrote(&self, stage: &str, written: Config) {
+        let digest = self.current.snapshot().named(stage).map(|serving| serving.digest().to_owned());
         let mut state = self.state();
-        let Some(Known { serving, filed, filed_digest }) = state.stages.get_mut(index) else { return };
+        let known = state.stages.iter_mut().find(|known| known.serving.name == stage);
+        let Some(Known { serving, filed, filed_digest }) = known else { return };
         *filed = serving.clone();
         *filed_digest = digest.unwrap_or_default();
         let filed = filed.clone();

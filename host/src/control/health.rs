@@ -40,8 +40,8 @@ impl Pipelines for Control {
 impl Control {
     /// How a stage fares.
     pub(super) fn health_of(&self, stage: &str) -> StageHealth {
-        let position = self.stages.position(stage);
-        let told = position.and_then(|index| self.stages.condition(index)).map(|condition| condition.told());
+        let stages = self.current.stages();
+        let told = stages.position(stage).and_then(|index| stages.condition(index)).map(|condition| condition.told());
         let Some(Told { state, since, fault, restarts }) = told else {
             let (stage, state) = (stage.to_owned(), StageState::Starting);
             return StageHealth { stage, state, since_unix: 0, reason: None, restarts: 0 };
@@ -57,11 +57,7 @@ impl Control {
 
     /// The engine stops: every stage is told.
     pub fn stopped(&self) {
-        for index in 0..self.stages.snapshot().len() {
-            if let Some(condition) = self.stages.condition(index) {
-                condition.stopped();
-            }
-        }
+        self.current.stages().conditions().for_each(|condition| condition.stopped());
     }
 }
 

@@ -79,6 +79,14 @@ impl Kept {
         drop(dropped);
     }
 
+    /// The stage is gone, and nothing returns to it.
+    pub(super) fn forget(&self, stage: &str) {
+        let gone = self.stages().remove(stage);
+        self.metrics.stage(stage).generations_kept.set(0);
+        // Instances take their time to go.
+        drop(gone);
+    }
+
     /// What a rollback returns to: the generation of this number, else the one that served before what serves now (under the number
     /// `serving`). Returning twice goes back twice: what was rolled back from is not come back to.
     pub(super) fn target(&self, stage: &str, to: Option<u64>, serving: u64) -> Option<Past> {

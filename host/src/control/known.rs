@@ -15,6 +15,11 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// A stage that serves what the file says.
+    pub(super) fn new(stage: Stage, digest: String) -> Self {
+        Known { serving: stage.clone(), filed: stage, filed_digest: digest }
+    }
+
     pub(super) fn has_drifted(&self) -> bool {
         !same_identity(&self.serving, &self.filed)
     }

@@ -2,6 +2,7 @@
 //!
 //! verify -> compile -> link -> configure -> probe -> commit (at a batch boundary) -> drain
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -13,7 +14,7 @@ use crate::config::model::{Component, Config, Stage};
 use crate::config::{self, Change};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::stage::Generation;
-use crate::pipeline::stages::Stages;
+use crate::pipeline::stages::Current;
 use crate::wasm;
 
 mod drift;
@@ -22,10 +23,13 @@ pub mod health;
 pub mod history;
 mod kept;
 mod known;
+mod plan;
+mod reload;
 mod report;
 mod rollback;
 #[cfg(test)]
 mod tests;
+mod topology;
 pub mod watch;
 pub mod who;
 
@@ -33,19 +37,24 @@ pub use self::drift::{Drift, DriftPlace};
 pub use self::file::{FileError, Write};
 use self::history::{Entry, History, Written};
 use self::kept::Kept;
-use self::known::{Known, Says, digest};
-pub use self::report::{Serving, SwapError, Swapped, Version};
+use self::known::{Known, digest};
+pub use self::reload::Applied;
+pub use self::report::{Reloaded, Serving, SwapError, Swapped, Version};
+pub use self::topology::{Prepared, Topology, Unprepared};
 use self::who::Who;
 
 /// How long a swap waits for the old generation's last batch before it reports without it.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 const DRAIN_POLL: Duration = Duration::from_millis(2);
+/// Stages that are gone and whose numbers are remembered.
+const GONE_STAGES_MAX: usize = 4_096;
 
-/// Changes stages of a running engine, one change at a time: another one waits for its turn. A change that was begun ends by itself,
-/// whether or not who asked for it still waits.
+/// Changes a running engine, one change at a time: another one waits for its turn. A change that was begun ends by itself, whether or not
+/// who asked for it still waits.
 pub struct Control {
     build: Arc<Build>,
-    stages: Arc<Stages>,
+    current: Arc<Current>,
+    topology: Arc<dyn Topology>,
     metrics: Arc<Metrics>,
     history: Arc<History>,
     kept: Kept,
@@ -63,8 +72,10 @@ pub type Build = dyn Fn(&Stage, u64) -> Result<Arc<dyn Generation>, wasm::BuildE
 struct State {
     /// The file as it was last loaded.
     file: Config,
-    /// By stage index.
+    /// In the file's order.
     stages: Vec<Known>,
+    /// The last generations of stages that are gone: numbers do not go back if one comes again.
+    numbers: BTreeMap<String, u64>,
 }
 
 /// What a swap replaces; None keeps what serves.
@@ -80,71 +91,58 @@ pub struct Replacement {
 
 /// A generation that is to serve.
 struct Candidate {
-    /// Of its stage.
-    index: usize,
     generation: Arc<dyn Generation>,
     /// What it was made of.
     stage: Stage,
+    /// What it replaces; None = the stage is new.
+    old: Option<Arc<dyn Generation>>,
     /// Its first and its last number, where it served before.
     rollback_to: Option<(u64, u64)>,
 }
 
-/// Stages that serve something else since a moment ago.
+/// What makes a change take effect.
+enum Commit {
+    /// Stages that are replaced where they stand.
+    Stages,
+    Topology(Box<dyn Prepared>),
+}
+
+/// What is different since a moment ago.
 #[derive(Default)]
 struct Committed {
     swapped: Vec<Swapped>,
-    /// By stage index, of the new component.
-    digests: Vec<(usize, String)>,
-    /// In the same order; each ends when the old generation is gone.
+    /// By stage, of the new component.
+    digests: Vec<(String, String)>,
+    /// Everything but stages that were replaced.
+    changes: Vec<Change>,
+    /// In the order of `swapped`; each ends when the old generation is gone.
     draining: Vec<JoinHandle<()>>,
     written: Vec<Written>,
 }
 
 impl Control {
-    /// Controls the stages of `config`, which serve their first generations, made by `build`.
+    /// Controls what runs by `config`: its stages, which serve their first generations, made by `build`, and what is around them.
     pub fn new(
         build: Arc<Build>,
         config: Config,
-        stages: Arc<Stages>,
+        current: Arc<Current>,
+        topology: Arc<dyn Topology>,
         metrics: Arc<Metrics>,
         history: Arc<History>,
     ) -> Arc<Self> {
-        let generations = stages.snapshot();
-        for (stage, generation) in config.stages.iter().zip(generations.iter()) {
-            let numbers = metrics.stage(generation.stage());
+        let generations = current.snapshot();
+        let mut stages = Vec::with_capacity(config.stages.len());
+        for stage in &config.stages {
+            let Some(generation) = generations.named(&stage.name) else { continue };
+            let numbers = metrics.stage(&stage.name);
             numbers.generation.set(1);
             numbers.generations_live.set(1);
             drop(history.note(Entry::serving(generation.as_ref(), stage, None, &Who::Start)));
+            stages.push(Known::new(stage.clone(), generation.digest().to_owned()));
         }
-        let first = |(stage, generation): (&Stage, &Arc<dyn Generation>)| Known {
-            serving: stage.clone(),
-            filed: stage.clone(),
-            filed_digest: generation.digest().to_owned(),
-        };
-        let first = config.stages.iter().zip(generations.iter()).map(first).collect();
-        let state = Mutex::new(State { stages: first, file: config });
+        let state = Mutex::new(State { stages, numbers: BTreeMap::new(), file: config });
         let (kept, change) = (Kept::new(&metrics), tokio::sync::Mutex::default());
-        Arc::new(Self { build, stages, metrics, history, kept, change, state, file: OnceLock::new() })
-    }
-
-    /// Brings the stages of which the file says something new, in its text or in a component that it names, to what it says. All
-    /// of them commit as one, or none does. A stage of which it says nothing new keeps what a swap gave it.
-    ///
-    /// With `force` stages that drifted return to what the file says, too; without it, a file that says something new of such a
-    /// stage is refused: whoever wrote it may not know what serves.
-    ///
-    /// # Errors
-    /// See [`SwapError`]; nothing has changed then.
-    pub async fn reload(self: &Arc<Self>, next: Config, force: bool, who: Who) -> Result<Vec<Swapped>, SwapError> {
-        let control = Arc::clone(self);
-        to_its_end(async move {
-            let change = control.change.lock().await;
-            let committed = control.reload_alone(next, force, &who).await;
-            let committed = control.noted(committed, None, &who)?;
-            drop(change);
-            Ok(committed.drained().await)
-        })
-        .await
+        Arc::new(Self { build, current, topology, metrics, history, kept, change, state, file: OnceLock::new() })
     }
 
     /// Replaces one stage's component, config or both. What serves already is built again, as a new generation: so instances can be
@@ -166,15 +164,17 @@ impl Control {
 
     /// What serves, by stage.
     pub fn serving(&self) -> Vec<Serving> {
-        let state = self.state();
-        let serving = |(known, generation): (&Known, &Arc<dyn Generation>)| Serving {
-            stage: known.serving.name.clone(),
-            version: Version::of(generation.as_ref()),
-            drifted: known.has_drifted(),
-            health: self.health_of(&known.serving.name),
-            drift: self.drift(known, &state.file.files),
+        let (state, snapshot) = (self.state(), self.current.snapshot());
+        let serving = |known: &Known| {
+            Some(Serving {
+                stage: known.serving.name.clone(),
+                version: Version::of(snapshot.named(&known.serving.name)?.as_ref()),
+                drifted: known.has_drifted(),
+                health: self.health_of(&known.serving.name),
+                drift: self.drift(known, &state.file.files),
+            })
         };
-        state.stages.iter().zip(self.stages.snapshot().iter()).map(serving).collect()
+        state.stages.iter().filter_map(serving).collect()
     }
 
     /// What changed so far.
@@ -187,72 +187,9 @@ impl Control {
         self.kept.relieve()
     }
 
-    async fn reload_alone(&self, next: Config, force: bool, who: &Who) -> Result<Committed, SwapError> {
-        let (diff, known) = {
-            let state = self.state();
-            (config::diff(&state.file, &next), state.stages.clone())
-        };
-        if !diff.is_live() {
-            return Err(SwapError::OtherChanges { what: diff.others.iter().map(place).collect::<Vec<_>>().join(", ") });
-        }
-        // A valid diff of stages alone: both name the same ones.
-        let filed: Vec<_> = known.iter().filter_map(|known| named(&next.stages, &known.serving.name)).collect();
-        let says = self.says(known.clone(), filed.clone()).await?;
-        let drifted = || known.iter().zip(&says).filter(|(known, _)| known.has_drifted());
-        let overruled: Vec<_> = drifted().filter(|(_, says)| **says == Says::New).map(|(known, _)| known).collect();
-        if !force && !overruled.is_empty() {
-            let stages = overruled.iter().map(|known| format!("\"{}\"", known.serving.name)).collect::<Vec<_>>();
-            return Err(SwapError::Drifted { stages: stages.join(", ") });
-        }
-        let mut wanted = Vec::new();
-        for (index, ((known, says), stage)) in known.iter().zip(&says).zip(&filed).enumerate() {
-            let returns = force && known.has_drifted() && *says == Says::NothingNew;
-            if *says == Says::New || returns {
-                wanted.push((index, stage.clone()));
-            }
-        }
-        let committed = self.build_and_commit(wanted, who).await?;
-        self.filed(next, filed, &says, &committed);
-        Ok(committed)
-    }
-
-    /// Takes over what the file says now.
-    fn filed(&self, next: Config, filed: Vec<Stage>, says: &[Says], committed: &Committed) {
-        let served = self.stages.snapshot();
-        let mut state = self.state();
-        for (index, ((known, stage), says)) in state.stages.iter_mut().zip(filed).zip(says).enumerate() {
-            if *says == Says::WhatServes {
-                known.serving = stage.clone();
-                known.filed_digest = served.get(index).map(|served| served.digest().to_owned()).unwrap_or_default();
-            }
-            known.filed = stage;
-        }
-        for (index, digest) in &committed.digests {
-            state.stages[*index].filed_digest = digest.clone();
-        }
-        for known in state.stages.iter().filter(|known| known.has_drifted()) {
-            tracing::info!(
-                stage = known.serving.name,
-                "the file says nothing new of it: it keeps what it was swapped to"
-            );
-        }
-        state.file = next;
-        self.count_drifted(&state);
-    }
-
-    /// What the file says of each stage. Reads components.
-    async fn says(&self, known: Vec<Known>, filed: Vec<Stage>) -> Result<Vec<Says>, SwapError> {
-        let served = self.stages.snapshot();
-        blocking(move || {
-            let says = known.iter().zip(&filed).zip(served.iter());
-            says.map(|((known, stage), serving)| known.says(stage, serving.digest())).collect()
-        })
-        .await
-    }
-
     async fn swap_alone(&self, stage: &str, new: Replacement, who: &Who) -> Result<Committed, SwapError> {
         let Replacement { component, config, write } = new;
-        let (index, Known { serving: mut next, filed, .. }) = self.find(stage)?;
+        let Known { serving: mut next, filed, .. } = self.find(stage)?;
         if let Some(component) = component {
             // The file's own component, sent by hand, is no drift.
             next.component = blocking(move || {
@@ -268,72 +205,101 @@ impl Control {
             next.config =
                 config::replaced(&next, config).map_err(|key| SwapError::FileOnly { stage: stage.to_owned(), key })?;
         }
-        let mut candidates = self.build_all(vec![(index, next)]).await?;
-        let committed = match (write, candidates.first_mut()) {
-            (Some(write), Some(candidate)) => {
-                let written = self.write(candidate, write).await?;
-                let committed = self.commit(candidates, who);
-                self.wrote(index, written);
-                committed
-            }
-            _ => self.commit(candidates, who),
+        let mut candidates = self.build_all(&[next]).await?;
+        let written = match (write, candidates.first_mut()) {
+            (Some(write), Some(candidate)) => Some(self.write(candidate, write).await?),
+            _ => None,
         };
-        Ok(self.with_drift(committed, index))
+        let committed = self.commit(Commit::Stages, candidates, &[], who);
+        if let Some(written) = written {
+            self.wrote(stage, written);
+        }
+        Ok(self.with_drift(committed, stage))
     }
 
     /// A running stage, by its name.
-    fn find(&self, stage: &str) -> Result<(usize, Known), SwapError> {
+    fn find(&self, stage: &str) -> Result<Known, SwapError> {
         let state = self.state();
-        let index = state.stages.iter().position(|known| known.serving.name == stage);
-        index.and_then(|index| Some((index, state.stages.get(index)?.clone()))).ok_or_else(|| {
+        state.known(stage).cloned().ok_or_else(|| {
             let known = state.stages.iter().map(|known| known.serving.name.as_str()).collect::<Vec<_>>().join(", ");
             SwapError::UnknownStage { stage: stage.to_owned(), known }
         })
     }
 
-    /// Builds all of them, then has all of them serve at once.
-    async fn build_and_commit(&self, wanted: Vec<(usize, Stage)>, who: &Who) -> Result<Committed, SwapError> {
-        Ok(self.commit(self.build_all(wanted).await?, who))
-    }
-
-    async fn build_all(&self, wanted: Vec<(usize, Stage)>) -> Result<Vec<Candidate>, SwapError> {
-        let served = self.stages.snapshot();
+    /// Builds all of them; none serves yet.
+    async fn build_all(&self, wanted: &[Stage]) -> Result<Vec<Candidate>, SwapError> {
+        let served = self.current.snapshot();
         let mut built = Vec::with_capacity(wanted.len());
-        for (index, stage) in wanted {
-            let serving = served[index].number();
-            let generation = self.build(stage.clone(), serving + 1).await;
-            let generation = generation.map_err(|source| self.failed(&stage.name, serving, source))?;
-            built.push(Candidate { index, generation, stage, rollback_to: None });
+        for stage in wanted {
+            let old = served.named(&stage.name).map(Arc::clone);
+            let last = old.as_ref().map_or_else(|| self.state().last_number(&stage.name), |old| old.number());
+            let candidate = self.build(stage.clone(), last + 1).await;
+            let serving = old.as_ref().map(|old| old.number());
+            let generation = candidate.map_err(|source| self.failed(&stage.name, serving, source))?;
+            built.push(Candidate { generation, stage: stage.clone(), old, rollback_to: None });
         }
         Ok(built)
     }
 
-    /// Has all of them serve at once. It cannot fail.
-    fn commit(&self, candidates: Vec<Candidate>, who: &Who) -> Committed {
-        let served = self.stages.snapshot();
-        let serve = |candidate: &Candidate| (candidate.index, Arc::clone(&candidate.generation));
-        self.stages.commit(candidates.iter().map(serve).collect());
-        let mut committed = Committed::default();
-        for Candidate { index, generation, stage, rollback_to } in candidates {
-            self.metrics.stage(&stage.name).generation.set(i64::try_from(generation.number()).unwrap_or(i64::MAX));
-            self.metrics.swaps(&stage.name, "committed").inc();
-            let old = &served[index];
-            let (replaced, new) = (Version::of(old.as_ref()), Version::of(generation.as_ref()));
-            tracing::info!(stage = stage.name, old = %replaced, new = %new, %who, "swapped");
-            committed.digests.push((index, new.digest.clone()));
-            let mut entry = Entry::serving(generation.as_ref(), &stage, Some(old.number()), who);
-            if let Some((_, number)) = rollback_to {
-                entry = entry.rolled_back_to(number);
+    /// Has all of them serve at once, and those that are gone no more. It cannot fail.
+    fn commit(&self, commit: Commit, candidates: Vec<Candidate>, removed: &[String], who: &Who) -> Committed {
+        let served = self.current.snapshot();
+        match commit {
+            Commit::Stages => {
+                let stages = self.current.stages();
+                let place = |candidate: &Candidate| {
+                    Some((stages.position(&candidate.stage.name)?, Arc::clone(&candidate.generation)))
+                };
+                self.current.commit(candidates.iter().filter_map(place).collect());
             }
-            committed.written.push(self.history.note(entry));
-            let again = rollback_to.map(|(_, number)| number);
-            committed.swapped.push(Swapped { rollback_to: again, ..Swapped::of(&stage.name, replaced, new) });
-            committed.draining.push(self.drain(old));
-            let retired = std::mem::replace(&mut self.state().stages[index].serving, stage);
-            self.kept.retire(old.as_ref(), retired, rollback_to.map(|(origin, _)| origin));
+            Commit::Topology(prepared) => prepared.commit(),
+        }
+        let mut committed = Committed::default();
+        for candidate in candidates {
+            self.serves(candidate, who, &mut committed);
+        }
+        for gone in removed.iter().filter_map(|stage| served.named(stage)) {
+            committed.written.push(self.history.note(Entry::of_stage(gone.stage(), "removed", who)));
+            let metrics = self.metrics.stage(gone.stage());
+            metrics.generation.set(0);
+            metrics.drifted.set(0);
+            self.kept.forget(gone.stage());
+            self.state().is_gone(gone.as_ref());
+            // It is watched until it is gone, and nobody waits for that.
+            let _watching = self.drain(gone);
+            metrics.generations_live.dec();
         }
         self.count_drifted(&self.state());
         committed
+    }
+
+    /// A candidate serves since a moment ago.
+    fn serves(&self, candidate: Candidate, who: &Who, committed: &mut Committed) {
+        let Candidate { generation, stage, old, rollback_to } = candidate;
+        let (name, metrics) = (stage.name.clone(), self.metrics.stage(&stage.name));
+        metrics.generation.set(i64::try_from(generation.number()).unwrap_or(i64::MAX));
+        self.metrics.swaps(&name, "committed").inc();
+        let new = Version::of(generation.as_ref());
+        committed.digests.push((name.clone(), new.digest.clone()));
+        let replaces = old.as_ref().map(|old| old.number());
+        let mut entry = Entry::serving(generation.as_ref(), &stage, replaces, who);
+        if let Some((_, number)) = rollback_to {
+            entry = entry.rolled_back_to(number);
+        }
+        committed.written.push(self.history.note(entry));
+        let retired = self.state().serves(stage);
+        let Some(old) = old else {
+            metrics.generations_live.inc();
+            return;
+        };
+        let replaced = Version::of(old.as_ref());
+        tracing::info!(stage = name, old = %replaced, new = %new, %who, "swapped");
+        let again = rollback_to.map(|(_, number)| number);
+        committed.swapped.push(Swapped { rollback_to: again, ..Swapped::of(&name, replaced, new) });
+        committed.draining.push(self.drain(&old));
+        if let Some(retired) = retired {
+            self.kept.retire(old.as_ref(), retired, rollback_to.map(|(origin, _)| origin));
+        }
     }
 
     /// Counts a replaced generation as live until its last batch is through; that may be after the swap has reported.
@@ -353,28 +319,42 @@ impl Control {
         building.await.unwrap_or_else(|panicked| Err(wasm::BuildError::Abandoned(panicked.to_string())))
     }
 
-    /// Notes what was refused, of a stage or of the file.
-    fn noted<T>(&self, changed: Result<T, SwapError>, stage: Option<&str>, who: &Who) -> Result<T, SwapError> {
-        changed.inspect_err(|error| {
-            let result = format!("refused at {}", error.step());
-            let entry = match (error, stage) {
-                (SwapError::UnknownStage { .. }, _) => return,
-                (SwapError::Build { stage, .. }, _) => Entry::of_stage(stage, &result, who),
-                (_, Some(stage)) => Entry::of_stage(stage, &result, who),
-                (_, None) => Entry::of("file", &result, who),
-            };
-            // The answer is an error already; it need not wait for the disk.
-            drop(self.history.note(entry));
-        })
+    /// Every change ends here, whether it was committed or refused, and is noted.
+    fn noted(
+        &self,
+        changed: Result<Committed, SwapError>,
+        stage: Option<&str>,
+        who: &Who,
+    ) -> Result<Committed, SwapError> {
+        match changed {
+            Ok(mut committed) => {
+                for change in &committed.changes {
+                    tracing::info!(%who, "{change}");
+                    committed.written.push(self.history.note(Entry::of(&change.part, change.kind.as_str(), who)));
+                }
+                Ok(committed)
+            }
+            Err(error) => {
+                let result = format!("refused at {}", error.step());
+                let entry = match (&error, error.unbuilt().or(stage)) {
+                    (SwapError::UnknownStage { .. }, _) => return Err(error),
+                    (_, Some(stage)) => Entry::of_stage(stage, &result, who),
+                    (_, None) => Entry::of("file", &result, who),
+                };
+                // The answer is an error already; it need not wait for the disk.
+                drop(self.history.note(entry));
+                Err(error)
+            }
+        }
     }
 
     fn drift(&self, known: &Known, files: &[String]) -> Option<Drift> {
         Drift::of(known, files, self.history.serving(&known.serving.name).as_ref())
     }
 
-    fn with_drift(&self, mut committed: Committed, index: usize) -> Committed {
+    fn with_drift(&self, mut committed: Committed, stage: &str) -> Committed {
         let state = self.state();
-        let drift = state.stages.get(index).and_then(|known| self.drift(known, &state.file.files));
+        let drift = state.known(stage).and_then(|known| self.drift(known, &state.file.files));
         for swapped in &mut committed.swapped {
             (swapped.drifted, swapped.drift) = (drift.is_some(), drift.clone());
         }
@@ -391,14 +371,47 @@ impl Control {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn failed(&self, stage: &str, serving: u64, source: wasm::BuildError) -> SwapError {
-        let error = SwapError::Build { stage: stage.to_owned(), step: source.step().as_str(), serving, source };
+    fn failed(&self, stage: &str, serving: Option<u64>, source: wasm::BuildError) -> SwapError {
+        let step = source.step().as_str();
+        let error = match serving {
+            Some(serving) => SwapError::Build { stage: stage.to_owned(), step, serving, source },
+            None => SwapError::New { stage: stage.to_owned(), step, source },
+        };
         self.metrics.swaps(stage, error.step()).inc();
         error
     }
 }
 
+impl State {
+    fn known(&self, stage: &str) -> Option<&Known> {
+        self.stages.iter().find(|known| known.serving.name == stage)
+    }
+
+    /// The number of the last generation of a stage that does not run; 0 where there was none.
+    fn last_number(&self, stage: &str) -> u64 {
+        self.numbers.get(stage).copied().unwrap_or_default()
+    }
+
+    fn is_gone(&mut self, generation: &dyn Generation) {
+        if self.numbers.len() >= GONE_STAGES_MAX {
+            self.numbers.pop_first();
+        }
+        self.numbers.insert(generation.stage().to_owned(), generation.number());
+    }
+
+    /// This serves now; what the stage was made of before. A stage that is new becomes known with its file.
+    fn serves(&mut self, stage: Stage) -> Option<Stage> {
+        self.numbers.remove(&stage.name);
+        let known = self.stages.iter_mut().find(|known| known.serving.name == stage.name)?;
+        Some(std::mem::replace(&mut known.serving, stage))
+    }
+}
+
 impl Committed {
+    fn is_empty(&self) -> bool {
+        self.swapped.is_empty() && self.changes.is_empty()
+    }
+
     /// Waits for the last batches of what was replaced, and for the history.
     async fn drained(self) -> Vec<Swapped> {
         let deadline = Instant::now() + DRAIN_MAX;
@@ -414,14 +427,6 @@ impl Committed {
 async fn until_written(written: Vec<Written>) {
     for written in written {
         written.wait().await;
-    }
-}
-
-fn place(change: &Change) -> String {
-    match change.place {
-        // A line of an included file says nothing without the file's name, which is not known here.
-        Some(place) if place.file == 0 => format!("{} (line {})", change.part, place.line),
-        Some(_) | None => change.part.clone(),
     }
 }
 

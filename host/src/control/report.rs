@@ -46,6 +46,15 @@ pub struct Swapped {
     pub drained: bool,
 }
 
+/// What became of a file.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Reloaded {
+    /// Stages that serve something else now, and did before.
+    pub swapped: Vec<Swapped>,
+    /// Everything else that it changed: `added pipeline "traces/b"`.
+    pub changes: Vec<String>,
+}
+
 /// A generation, for people.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Version {
@@ -66,10 +75,10 @@ pub enum SwapError {
         /// Names that exist.
         known: String,
     },
-    /// The file changes more than stages.
-    #[error("the file also changes {what}; only stages can change while running, so nothing was changed")]
+    /// The file changes what no running engine can.
+    #[error("the file also changes {what}; that takes a restart, so nothing was changed")]
     OtherChanges {
-        /// Names and lines.
+        /// Names, lines and reasons.
         what: String,
     },
     /// A swap replaces a component's configuration; what the engine reads of a stage comes from the file alone.
@@ -123,6 +132,24 @@ pub enum SwapError {
     /// A defect of ours.
     #[error("the change was abandoned: {0}")]
     Abandoned(String),
+    /// A receiver, an exporter or a pipeline cannot be had as the file says it. What ran before still runs, all of it.
+    #[error("a part of the file cannot be had, at step {step}; everything runs on as before")]
+    Unprepared {
+        /// `bind`, `export` or `assemble`.
+        step: &'static str,
+        /// Which part, and why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A stage that is new in the file failed before it served.
+    #[error("new stage \"{stage}\" failed at step {step}; everything runs on as before")]
+    New {
+        /// The stage.
+        stage: String,
+        /// `verify`, `compile`, `link`, `configure` or `probe`.
+        step: &'static str,
+        /// Why.
+        source: wasm::BuildError,
+    },
     /// A candidate failed before it served.
     #[error("stage \"{stage}\" failed at step {step}; generation {serving} is still serving")]
     Build {
@@ -149,7 +176,15 @@ impl SwapError {
             | SwapError::Gone { .. } => "plan",
             SwapError::NotWritten { .. } => "write",
             SwapError::Abandoned(_) => "abandoned",
-            SwapError::Build { step, .. } => step,
+            SwapError::Build { step, .. } | SwapError::New { step, .. } | SwapError::Unprepared { step, .. } => step,
+        }
+    }
+
+    /// The stage that could not be built.
+    pub fn unbuilt(&self) -> Option<&str> {
+        match self {
+            SwapError::Build { stage, .. } | SwapError::New { stage, .. } => Some(stage),
+            _ => None,
         }
     }
 }

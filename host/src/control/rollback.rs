@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::kept::Past;
-use super::{Candidate, Committed, Control, SwapError, Swapped, Who, blocking, digest, to_its_end, until_written};
+use super::{
+    Candidate, Commit, Committed, Control, SwapError, Swapped, Who, blocking, digest, to_its_end, until_written,
+};
 use crate::config::model::Component;
 use crate::pipeline::stage::Generation;
 
@@ -27,8 +29,9 @@ impl Control {
     }
 
     async fn rollback_alone(&self, stage: &str, to: Option<u64>, who: &Who) -> Result<Committed, SwapError> {
-        let (index, _) = self.find(stage)?;
-        let serving = self.stages.snapshot()[index].number();
+        self.find(stage)?;
+        let old = self.current.snapshot().named(stage).map(Arc::clone);
+        let serving = old.as_ref().map_or(0, |old| old.number());
         let past = self.kept.target(stage, to, serving).ok_or_else(|| SwapError::NoGeneration {
             stage: stage.to_owned(),
             wanted: to.map_or_else(|| "earlier generation".to_owned(), |number| format!("generation {number}")),
@@ -41,9 +44,9 @@ impl Control {
             None => self.build_again(&past, serving).await?,
         };
         let Past { stage: made_of, origin, number: before, .. } = past;
-        let candidate = Candidate { index, generation, stage: made_of, rollback_to: Some((origin, before)) };
-        let committed = self.commit(vec![candidate], who);
-        Ok(self.with_drift(committed, index))
+        let candidate = Candidate { generation, stage: made_of, old, rollback_to: Some((origin, before)) };
+        let committed = self.commit(Commit::Stages, vec![candidate], &[], who);
+        Ok(self.with_drift(committed, stage))
     }
 
     /// From what it was made of, if its component is still the same.
@@ -55,7 +58,7 @@ impl Control {
             }
         }
         let built = self.build(past.stage.clone(), serving + 1).await;
-        built.map_err(|source| self.failed(&past.stage.name, serving, source))
+        built.map_err(|source| self.failed(&past.stage.name, Some(serving), source))
     }
 }
 

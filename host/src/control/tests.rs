@@ -8,6 +8,7 @@ use super::*;
 use crate::config::Place;
 use crate::config::model::{Grants, Lines, MemoryLimit, OnFault, StageLimits, StageRole};
 use crate::pipeline::stage::{Fault, FaultKind, Instance};
+use crate::pipeline::stages::Stages;
 
 mod past;
 
@@ -62,6 +63,29 @@ fn build(stage: &Stage, number: u64) -> Result<Arc<dyn Generation>, wasm::BuildE
     Ok(Arc::new(Nothing { stage: stage.name.clone(), number, digest: wasm::digest(&bytes) }))
 }
 
+/// What is around the stages: nothing, and some files are refused.
+struct Around(Arc<Current>);
+
+struct Publishing(Arc<Current>, Arc<Stages>);
+
+/// A file with this budget cannot be had.
+const TOO_MUCH: MemoryLimit = MemoryLimit::Bytes(7);
+
+impl Topology for Around {
+    fn prepare(self: Arc<Self>, next: &Config, stages: &Arc<Stages>) -> Result<Box<dyn Prepared>, Unprepared> {
+        if next.memory == TOO_MUCH {
+            return Err(Unprepared { step: "bind", source: "the port is taken".into() });
+        }
+        Ok(Box::new(Publishing(Arc::clone(&self.0), Arc::clone(stages))))
+    }
+}
+
+impl Prepared for Publishing {
+    fn commit(self: Box<Self>) {
+        self.0.publish(self.1);
+    }
+}
+
 /// A file with the stages `a` and `b`, of one component and these configs.
 fn config(component: &Path, configs: [&str; 2]) -> Config {
     let stage = |(name, config): (&str, &str)| Stage {
@@ -102,7 +126,9 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
 fn control_with(build: Arc<Build>, config: Config) -> Arc<Control> {
     let first = config.stages.iter().map(|stage| build(stage, 1).expect("builds")).collect();
     let metrics = Arc::new(Metrics::new());
-    Control::new(build, config, Stages::new(first, &metrics), metrics, History::in_memory())
+    let current = Current::new(Stages::new(first, &metrics));
+    let around = Arc::new(Around(Arc::clone(&current)));
+    Control::new(build, config, current, around, metrics, History::in_memory())
 }
 
 fn control(config: Config) -> Arc<Control> {
@@ -110,7 +136,7 @@ fn control(config: Config) -> Arc<Control> {
 }
 
 async fn reload(control: &Arc<Control>, file: Config) -> Result<Vec<Swapped>, SwapError> {
-    control.reload(file, false, Who::Signal).await
+    Ok(control.reload(file, false, Who::Signal).await?.swapped)
 }
 
 async fn swap(
@@ -166,7 +192,8 @@ async fn a_file_commits_as_one_or_not_at_all() {
         assert!(matches!(&refused, SwapError::Build { stage, serving: 1, .. } if stage == "b"), "{refused}");
         assert_eq!(serving(&control), [(1, false), (1, false)]);
     }
-    let more = Config { log_level: tracing::Level::WARN, ..config(&path, ["10", "2"]) };
+    let admin_address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let more = Config { admin_address, ..config(&path, ["10", "2"]) };
     assert!(matches!(reload(&control, more).await, Err(SwapError::OtherChanges { .. })));
     assert!(reload(&control, config(&path, ["1", "2"])).await.expect("reloads").is_empty(), "back to what serves");
 }
@@ -194,7 +221,8 @@ async fn what_was_swapped_stays_until_the_file_is_forced() {
     assert!(matches!(refused, SwapError::Drifted { .. }), "{refused}");
     std::fs::write(&path, "one").expect("written");
     reload(&control, config(&path, ["9", "3"])).await.expect("nothing new");
-    let forced = control.reload(config(&path, ["9", "3"]), true, Who::Api(None)).await.expect("its word counts");
+    let forced =
+        control.reload(config(&path, ["9", "3"]), true, Who::Api(None)).await.expect("its word counts").swapped;
     assert_eq!(forced.iter().map(|swapped| swapped.stage.as_str()).collect::<Vec<_>>(), ["a"]);
     assert_eq!(serving(&control), [(4, false), (2, false)]);
 }
@@ -252,6 +280,59 @@ async fn a_change_ends_although_its_asker_left_and_others_wait_for_it() {
     go.store(true, Ordering::Relaxed);
     let swapped = next.await.expect("ends").expect("swaps");
     assert_eq!((swapped.old.generation, swapped.new.generation), (2, 3));
+}
+
+/// The file with other names for its two stages.
+fn named(component: &Path, names: [&str; 2]) -> Config {
+    let mut config = config(component, ["1", "2"]);
+    for (stage, name) in config.stages.iter_mut().zip(names) {
+        name.clone_into(&mut stage.name);
+    }
+    config
+}
+
+#[tokio::test]
+async fn stages_come_and_go_and_the_others_stay_as_they_are() {
+    let (_folder, path) = component();
+    let control = control(config(&path, ["1", "2"]));
+    let told = |reloaded: &Reloaded| reloaded.changes.join(", ");
+    let serving = |control: &Control| {
+        let all = control.serving();
+        all.iter().map(|one| format!("{} {}", one.stage, one.version.generation)).collect::<Vec<_>>().join(", ")
+    };
+    let kept = control.current.snapshot().named("b").map(Arc::clone).expect("serves");
+    let reloaded = control.reload(named(&path, ["c", "b"]), false, Who::Signal).await.expect("reloads");
+    assert_eq!(told(&reloaded), "added processor \"c\", removed processor \"a\"");
+    assert_eq!(serving(&control), "c 1, b 1");
+    let is_kept = |control: &Control| control.current.snapshot().named("b").is_some_and(|b| Arc::ptr_eq(b, &kept));
+    assert!(is_kept(&control) && control.current.stages().position("b") == Some(1));
+    assert_eq!(control.current.stages().position("c"), Some(0), "where a was");
+    control.swap("c", None, Some("9".to_owned())).await.expect("swaps");
+    control.reload(named(&path, ["a", "b"]), false, Who::Signal).await.expect("reloads");
+    assert_eq!(serving(&control), "a 2, b 1", "numbers do not go back");
+    control.reload(named(&path, ["c", "b"]), false, Who::Signal).await.expect("reloads");
+    assert_eq!(serving(&control), "c 3, b 1");
+    assert!(is_kept(&control));
+}
+
+#[tokio::test]
+async fn a_file_of_which_a_part_cannot_be_had_changes_nothing() {
+    let (_folder, path) = component();
+    let control = control(config(&path, ["1", "2"]));
+    for names in [["a", "b"], ["c", "b"]] {
+        let mut next = Config { memory: TOO_MUCH, ..named(&path, names) };
+        next.stages[1].config = "3".to_owned();
+        let refused = control.reload(next, false, Who::Signal).await.expect_err("the port is taken");
+        assert_eq!((refused.step(), serving(&control)), ("bind", [(1, false), (1, false)]), "{refused}");
+    }
+    let mut next = named(&path, ["a", "c"]);
+    next.stages[1].component = Component::Uploaded("bad".into());
+    let refused = control.reload(next, false, Who::Signal).await.expect_err("the new stage is bad");
+    assert!(matches!(&refused, SwapError::New { stage, .. } if stage == "c"), "{refused}");
+    assert_eq!(serving(&control), [(1, false), (1, false)]);
+    let reloaded =
+        control.reload(named(&path, ["a", "c"]), false, Who::Signal).await.expect("the next good one works at once");
+    assert_eq!(reloaded.changes.len(), 2);
 }
 
 /// What the engine reads of a stage, and its component does not, is not part of a swap.

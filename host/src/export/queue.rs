@@ -61,7 +61,7 @@ pub struct Closed;
 pub struct Exporter {
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
-    bytes_max: u64,
+    bytes_max: AtomicU64,
     /// Of those who wait for bytes.
     turn: Mutex<()>,
     blocks_on_overflow: bool,
@@ -127,7 +127,7 @@ impl Exporter {
         }
         Exporter {
             shared,
-            bytes_max: u64::MAX,
+            bytes_max: AtomicU64::new(u64::MAX),
             turn: Mutex::default(),
             places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))),
             blocks_on_overflow: config.queue.enabled && config.queue.block_on_overflow,
@@ -140,7 +140,18 @@ impl Exporter {
     /// Bounds the queue in bytes as well: its share of the process budget. What is let in last may pass it.
     #[must_use]
     pub fn with_bytes_max(self, bytes_max: u64) -> Exporter {
-        Exporter { bytes_max, ..self }
+        self.set_bytes_max(bytes_max);
+        self
+    }
+
+    /// The same for one that works already. Less than is queued lets nothing more in until as much was sent.
+    pub fn set_bytes_max(&self, bytes_max: u64) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+        self.shared.room.notify_one();
+    }
+
+    fn is_full(&self) -> bool {
+        self.queued_bytes() >= self.bytes_max.load(Ordering::Relaxed)
     }
 
     /// As configured, such as `otlp/backend`.
@@ -150,7 +161,7 @@ impl Exporter {
 
     /// A place in the queue, if there is one now.
     pub fn try_reserve(&self) -> Result<Slot, Full> {
-        if self.queued_bytes() >= self.bytes_max {
+        if self.is_full() {
             return Err(Full);
         }
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Full)?;
@@ -161,7 +172,7 @@ impl Exporter {
     pub async fn reserve(&self) -> Result<Slot, Closed> {
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| Closed)?;
         let _turn = self.turn.lock().await;
-        while self.queued_bytes() >= self.bytes_max && !self.places.is_closed() {
+        while self.is_full() && !self.places.is_closed() {
             // One waits at a time, and is told even if it looked just before.
             self.shared.room.notified().await;
         }

@@ -56,6 +56,11 @@ impl Budget {
         Charge { budget: Arc::clone(self), bytes }
     }
 
+    /// Another bound. Where more is charged already, nothing more is until it is given back.
+    pub fn set_bytes_max(&self, bytes_max: u64) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
     /// Bytes charged now.
     pub fn bytes_used(&self) -> u64 {
         self.bytes_used.load(Ordering::Relaxed)

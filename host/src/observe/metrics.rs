@@ -9,8 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge as PromGauge;
 use prometheus_client::registry::Registry;
 
-use super::health::{HealthFamilies, HealthMetrics, InstanceMetrics};
 use super::guests::GuestMetrics;
+use super::health::{HealthFamilies, HealthMetrics, InstanceMetrics};
 use super::sampling::{SamplerFamilies, SamplerMetrics};
 use crate::signal::Signal;
 

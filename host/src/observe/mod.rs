@@ -1,8 +1,8 @@
 //! What the engine tells of itself.
 
 pub mod dead_letter;
-pub mod health;
 pub mod guests;
+pub mod health;
 pub mod log;
 pub mod metrics;
 pub mod readiness;

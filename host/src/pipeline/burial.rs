@@ -103,7 +103,7 @@ impl Pipeline {
     pub(super) fn behind_edits(&self, snapshot: &Snapshot) -> Vec<usize> {
         let stages = |step: &Step| match step {
             Step::Guests(stages) => stages.clone(),
-            Step::Merge(_) | Step::Sample(_) => Vec::new(),
+            Step::Merge(_) | Step::Sample(..) => Vec::new(),
         };
         let all: Vec<usize> = self.steps.iter().flat_map(stages).collect();
         let edits = |stage: &usize| snapshot.get(*stage).is_none_or(|generation| generation.edits());

@@ -1,7 +1,8 @@
 //! Where a receiver's requests enter the pipelines.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::ack::{Ack, Answer, Outcome, promise};
@@ -68,6 +69,38 @@ impl Intake for Inlet {
 
     fn takes(&self, signal: Signal) -> bool {
         !self.targets(signal).pipelines.is_empty()
+    }
+}
+
+/// A receiver's way into the pipelines of the file that is in force. Its servers keep it whatever the next file says.
+#[derive(Debug)]
+pub struct Door(ArcSwap<Inlet>);
+
+impl Door {
+    /// Leads to this inlet.
+    pub fn new(inlet: Arc<Inlet>) -> Arc<Door> {
+        Arc::new(Door(ArcSwap::new(inlet)))
+    }
+
+    /// Where it leads, for whoever waits for the last request on that way.
+    pub fn inlet(&self) -> Weak<Inlet> {
+        Arc::downgrade(&self.0.load())
+    }
+
+    /// Leads to another inlet from now on. What went through the one before may still hold it, and nobody else does.
+    pub fn lead_to(&self, inlet: Arc<Inlet>) -> Arc<Inlet> {
+        self.0.swap(inlet)
+    }
+}
+
+impl Intake for Door {
+    fn submit(&self, signal: Signal, body: Bytes, charge: Charge) -> Answer {
+        // Held until the request is in, so that it is known when nothing more comes.
+        self.0.load_full().submit(signal, body, charge)
+    }
+
+    fn takes(&self, signal: Signal) -> bool {
+        self.0.load().takes(signal)
     }
 }
 

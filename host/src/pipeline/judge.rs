@@ -22,7 +22,7 @@ use crate::pipeline::condition::{Condition, HeldBack};
 use crate::pipeline::late::LATE_MAX;
 use crate::pipeline::seat::{Cause, Failed, Seat};
 use crate::pipeline::stage::{Fault, Generation};
-use crate::pipeline::stages::Stages;
+use crate::pipeline::stages::{Current, Stages};
 use crate::pipeline::trial::{Judged, Rejection, Trial, Unjudged};
 use crate::pipeline::{Part, Pipeline, retry};
 
@@ -34,6 +34,8 @@ const ALONE_MAX: Duration = Duration::from_secs(1);
 
 /// One worker's instances and counters.
 pub struct Bench {
+    current: Arc<Current>,
+    /// Of the pipeline that is judged for.
     stages: Arc<Stages>,
     metrics: Arc<Metrics>,
     seats: Vec<Option<Seat>>,
@@ -43,8 +45,8 @@ pub struct Bench {
 
 impl Bench {
     /// No instances yet: they are taken from the generations when first needed.
-    pub fn new(stages: Arc<Stages>, metrics: Arc<Metrics>) -> Self {
-        Self { stages, metrics, seats: Vec::new(), searched: None }
+    pub fn new(current: Arc<Current>, metrics: Arc<Metrics>) -> Self {
+        Self { stages: current.stages(), current, metrics, seats: Vec::new(), searched: None }
     }
 
     /// Judges parts by the given stages; what is left of them comes back, the rest is settled. `step` is the
@@ -52,6 +54,7 @@ impl Bench {
     pub fn judge(&mut self, pipeline: &Pipeline, step: usize, stages: &[usize], mut parts: Vec<Part>) -> Vec<Part> {
         // Should a defect have ended a search.
         self.search_for(None);
+        self.stages = Arc::clone(&pipeline.stages);
         let trial = Trial { pipeline, step, stages, snapshot: self.stages.snapshot() };
         let bodies = parts.iter().map(|part| part.body.clone()).collect();
         match self.contained(&trial, bodies, None) {
@@ -74,6 +77,7 @@ impl Bench {
 
     /// Gives back instances of generations that no longer serve.
     pub fn let_go_of_replaced(&mut self) {
+        self.stages = self.current.stages();
         let serving = self.stages.snapshot();
         for (index, seat) in self.seats.iter_mut().enumerate() {
             let is_serving = |seat: &Seat| serving.get(index).is_some_and(|generation| seat.is_of(generation));

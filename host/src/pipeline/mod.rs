@@ -4,7 +4,8 @@
 //! inlet -> (worker: index -> judge by each stage -> splice) -> merge -> ... -> hand over
 //!                                                  `-> tail sampling -> (later) what is kept goes on
 //! ```
-//! A pipeline's steps are fixed when it is assembled; only the generations behind its stages change ([`stages::Stages`]).
+//! A pipeline's steps are fixed when it is assembled; only the generations behind its stages change ([`stages::Stages`]). A file that says
+//! anything else has all pipelines assembled anew; those before finish what is inside them, by the stages that they had.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,8 +19,9 @@ use crate::memory::Charge;
 use crate::observe::dead_letter::DeadLetters;
 use crate::observe::metrics::{Metrics, PipelineMetrics, ReceiverMetrics};
 use crate::pipeline::merge::Merger;
-use crate::pipeline::sampling::Sampler;
 use crate::pipeline::sampling::outlet::Kept;
+use crate::pipeline::sampling::{Sampler, Terms};
+use crate::pipeline::stages::Stages;
 use crate::pipeline::worker::{Job, Way};
 use crate::signal::Signal;
 
@@ -53,6 +55,7 @@ const RETRY_AFTER_FULL: Duration = Duration::from_secs(1);
 pub struct Pipeline {
     name: String,
     signal: Signal,
+    stages: Arc<Stages>,
     steps: Vec<Step>,
     exporters: Vec<Arc<Exporter>>,
     workers: Way,
@@ -75,7 +78,8 @@ enum Step {
     /// Indices into [`stages::Stages`].
     Guests(Vec<usize>),
     Merge(Merger),
-    Sample(Sampler),
+    /// A sampler outlives its pipeline where the next file has it, too.
+    Sample(Arc<Sampler>, Terms),
 }
 
 /// What flows: one request, or what stages left of it.
@@ -139,7 +143,7 @@ impl Pipeline {
                         self.refuse(job.parts, from, "workers", "queue_full", &busy);
                     }
                 }
-                Some(Step::Sample(sampler)) => sampler.take(self, from, parts),
+                Some(Step::Sample(sampler, _)) => sampler.take(self, from, parts),
                 Some(Step::Merge(merger)) => {
                     let merged = merger.add(self, from, parts);
                     ready.extend(merged.into_iter().rev().map(|parts| (parts, from + 1)));
@@ -153,19 +157,19 @@ impl Pipeline {
     fn complete_merge(&self) -> Option<(Vec<Part>, usize)> {
         self.steps.iter().enumerate().find_map(|(number, step)| match step {
             Step::Merge(merger) => Some((merger.take_if_complete(self)?, number + 1)),
-            Step::Guests(_) | Step::Sample(_) => None,
+            Step::Guests(_) | Step::Sample(..) => None,
         })
     }
 
     /// True where the first step reads requests anyway, so that counting their items is left to it.
     fn counts_at_first_step(&self) -> bool {
-        matches!(self.steps.first(), Some(Step::Guests(_) | Step::Sample(_)))
+        matches!(self.steps.first(), Some(Step::Guests(_) | Step::Sample(..)))
     }
 
     /// Tail samplers among the steps, and the steps' numbers.
-    pub fn samplers(&self) -> impl Iterator<Item = (usize, &Sampler)> {
+    pub fn samplers(&self) -> impl Iterator<Item = (usize, &Arc<Sampler>)> {
         self.steps.iter().enumerate().filter_map(|(number, step)| match step {
-            Step::Sample(sampler) => Some((number, sampler)),
+            Step::Sample(sampler, _) => Some((number, sampler)),
             Step::Guests(_) | Step::Merge(_) => None,
         })
     }
@@ -187,6 +191,11 @@ impl Pipeline {
 
     fn closed(&self, parts: usize) {
         self.open_parts.fetch_sub(parts, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is inside any more and nobody else can send anything into it.
+    pub fn is_finished(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && self.open_parts() == 0
     }
 
     /// Parts inside. Exact for whoever holds a merge's lock, which every part passes that this is compared with.

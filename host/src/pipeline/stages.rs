@@ -1,40 +1,88 @@
 //! The serving generation of every stage, published as one snapshot.
+//!
+//! [`Stages`] are those of one file: pipelines own the ones that they were assembled with, so that a request is judged wholly by one file.
+//! [`Current`] says which file's these are now.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, TrySendError};
 
 use crate::observe::metrics::Metrics;
 use crate::pipeline::condition::Condition;
 use crate::pipeline::late::LateContents;
 use crate::pipeline::stage::Generation;
 
-/// Which generation of each stage serves. A batch loads it once, so it never sees two versions of a file.
+/// Which generation of each stage of a file serves. A batch loads it once, so it never sees two versions of a file.
 #[derive(Debug)]
 pub struct Stages {
     serving: ArcSwap<Snapshot>,
-    workers: Mutex<Vec<Sender<()>>>,
-    /// Of each stage, whatever generation serves.
-    conditions: Vec<Arc<Condition>>,
-    /// Of all stages: a request that is sent again may come to another worker.
+    /// By stage index, as in the snapshot.
+    common: Vec<Option<Arc<Common>>>,
+}
+
+/// What all threads share of a stage, whatever generation serves.
+#[derive(Debug)]
+struct Common {
+    /// How it fares.
+    condition: Arc<Condition>,
+    /// A request that is sent again may come to another worker.
     late: LateContents,
 }
 
-/// Serving generations, by stage index.
-pub type Snapshot = Vec<Arc<dyn Generation>>;
+/// Serving generations, by stage index. An index is empty once its stage is gone, and then goes to the next new one: so those of all
+/// others stay, and what threads have of them.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot(Vec<Option<Arc<dyn Generation>>>);
+
+/// The stages of the file that is in force, for whoever is not bound to one file.
+#[derive(Debug)]
+pub struct Current {
+    stages: ArcSwap<Stages>,
+    threads: Mutex<Vec<Sender<()>>>,
+}
 
 impl Stages {
     /// Serves these first generations.
-    pub fn new(first: Snapshot, metrics: &Metrics) -> Arc<Self> {
-        let condition = |generation: &Arc<dyn Generation>| {
-            let condition = Condition::new(generation.stage(), metrics);
-            condition.committed(generation.number());
-            condition
+    pub fn new(first: Vec<Arc<dyn Generation>>, metrics: &Metrics) -> Arc<Self> {
+        let common = |generation: &Arc<dyn Generation>| {
+            let common = Common::new(generation.as_ref(), metrics);
+            common.condition.committed(generation.number());
+            Some(common)
         };
-        let conditions = first.iter().map(condition).collect();
-        let (serving, late) = (ArcSwap::from_pointee(first), LateContents::default());
-        Arc::new(Self { serving, workers: Mutex::default(), conditions, late })
+        let common = first.iter().map(common).collect();
+        let serving = Snapshot(first.into_iter().map(Some).collect());
+        Arc::new(Self { serving: ArcSwap::from_pointee(serving), common })
+    }
+
+    /// The stages of the next file: those that `stays` says go on at their index, with what serves and what threads share of them, or
+    /// with the generation of `built` that has their name; others of `built` are new.
+    pub fn next(&self, stays: impl Fn(&str) -> bool, built: Vec<Arc<dyn Generation>>, metrics: &Metrics) -> Arc<Self> {
+        let Snapshot(mut serving) = Snapshot::clone(&self.serving.load());
+        let mut common = self.common.clone();
+        for (generation, common) in serving.iter_mut().zip(&mut common) {
+            if generation.as_ref().is_some_and(|generation| !stays(generation.stage())) {
+                (*generation, *common) = (None, None);
+            }
+        }
+        for generation in built {
+            let is_its = |place: &Option<Arc<dyn Generation>>| {
+                place.as_ref().is_some_and(|serving| serving.stage() == generation.stage())
+            };
+            let known = serving.iter().position(is_its);
+            let free = || serving.iter().position(Option::is_none);
+            match known.or_else(free) {
+                Some(index) => {
+                    common[index].get_or_insert_with(|| Common::new(generation.as_ref(), metrics));
+                    serving[index] = Some(generation);
+                }
+                None => {
+                    common.push(Some(Common::new(generation.as_ref(), metrics)));
+                    serving.push(Some(generation));
+                }
+            }
+        }
+        Arc::new(Self { serving: ArcSwap::from_pointee(Snapshot(serving)), common })
     }
 
     /// What serves now.
@@ -44,43 +92,131 @@ impl Stages {
 
     /// The index of a stage.
     pub fn position(&self, stage: &str) -> Option<usize> {
-        self.serving.load().iter().position(|generation| generation.stage() == stage)
-    }
-
-    /// Replaces the given stages in one step. Batches that took the old snapshot finish with it.
-    pub fn commit(&self, changed: Vec<(usize, Arc<dyn Generation>)>) {
-        let mut next = Snapshot::clone(&self.serving.load());
-        let numbers: Vec<_> = changed.iter().map(|(index, generation)| (*index, generation.number())).collect();
-        for (index, generation) in changed {
-            if let Some(place) = next.get_mut(index) {
-                *place = generation;
-            }
-        }
-        self.serving.store(Arc::new(next));
-        for (index, number) in numbers {
-            if let Some(condition) = self.conditions.get(index) {
-                condition.committed(number);
-            }
-        }
-        // Idle workers let go of the old instances now, not at their next batch.
-        for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            // A worker that has a wake-up waiting needs no second one.
-            let _already_told = worker.try_send(());
-        }
+        self.serving.load().position(stage)
     }
 
     /// How a stage fares.
     pub fn condition(&self, index: usize) -> Option<&Arc<Condition>> {
-        self.conditions.get(index)
+        Some(&self.common.get(index)?.as_ref()?.condition)
+    }
+
+    /// How each of them fares.
+    pub fn conditions(&self) -> impl Iterator<Item = &Arc<Condition>> {
+        self.common.iter().flatten().map(|common| &common.condition)
     }
 
     /// Counts that this generation of a stage did not judge a request in time; how often this content was late, this time included.
     pub(super) fn note_late(&self, index: usize, generation: u64, body: &[u8]) -> u32 {
-        self.late.note(index, generation, body)
+        self.common(index).map_or(1, |common| common.late.note(index, generation, body))
     }
 
-    /// Has a worker woken at each commit.
-    pub fn subscribe(&self, worker: Sender<()>) {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+    fn commit(&self, changed: Vec<(usize, Arc<dyn Generation>)>) {
+        let mut next = Snapshot::clone(&self.serving.load());
+        let numbers: Vec<_> = changed.iter().map(|(index, generation)| (*index, generation.number())).collect();
+        for (index, generation) in changed {
+            if let Some(place) = next.0.get_mut(index) {
+                *place = Some(generation);
+            }
+        }
+        self.serving.store(Arc::new(next));
+        for (index, number) in numbers {
+            if let Some(condition) = self.condition(index) {
+                condition.committed(number);
+            }
+        }
+    }
+
+    /// What serves that did not among those before starts afresh; what is gone is told so.
+    fn take_over_from(&self, before: &Stages) {
+        let (serving, served) = (self.snapshot(), before.snapshot());
+        for (index, common) in self.common.iter().enumerate() {
+            let (Some(common), Some(generation)) = (common, serving.get(index)) else { continue };
+            let is_same =
+                |old: &Arc<dyn Generation>| old.stage() == generation.stage() && old.number() == generation.number();
+            if !served.get(index).is_some_and(is_same) {
+                common.condition.committed(generation.number());
+            }
+        }
+        for condition in before.conditions() {
+            if self.conditions().all(|known| !Arc::ptr_eq(known, condition)) {
+                condition.stopped();
+            }
+        }
+    }
+
+    fn common(&self, index: usize) -> Option<&Common> {
+        self.common.get(index)?.as_deref()
+    }
+}
+
+impl Snapshot {
+    /// What serves at an index.
+    pub fn get(&self, index: usize) -> Option<&Arc<dyn Generation>> {
+        self.0.get(index)?.as_ref()
+    }
+
+    /// What serves at the stage of this name.
+    pub fn named(&self, stage: &str) -> Option<&Arc<dyn Generation>> {
+        self.iter().find(|generation| generation.stage() == stage)
+    }
+
+    /// All that serves, in the order of indices.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn Generation>> {
+        self.0.iter().flatten()
+    }
+
+    fn position(&self, stage: &str) -> Option<usize> {
+        self.0.iter().position(|generation| generation.as_ref().is_some_and(|serving| serving.stage() == stage))
+    }
+}
+
+impl Current {
+    /// With the stages of the first file.
+    pub fn new(stages: Arc<Stages>) -> Arc<Self> {
+        Arc::new(Self { stages: ArcSwap::new(stages), threads: Mutex::default() })
+    }
+
+    /// The stages of the file that is in force.
+    pub fn stages(&self) -> Arc<Stages> {
+        self.stages.load_full()
+    }
+
+    /// What serves now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.stages.load().snapshot()
+    }
+
+    /// Replaces the given stages in one step. Batches that took the old snapshot finish with it.
+    pub fn commit(&self, changed: Vec<(usize, Arc<dyn Generation>)>) {
+        self.stages.load().commit(changed);
+        self.wake();
+    }
+
+    /// Puts the stages of the next file in force. Pipelines that were assembled with those before finish by them.
+    pub fn publish(&self, next: Arc<Stages>) {
+        let before = self.stages.swap(Arc::clone(&next));
+        next.take_over_from(&before);
+        self.wake();
+    }
+
+    /// Has a thread woken at each of these changes.
+    pub fn subscribe(&self, thread: Sender<()>) {
+        self.threads().push(thread);
+    }
+
+    /// Has idle threads let go of instances that no longer serve, now and not at their next batch.
+    pub fn wake(&self) {
+        // A thread that has a wake-up waiting needs no second one.
+        self.threads().retain(|thread| !matches!(thread.try_send(()), Err(TrySendError::Disconnected(()))));
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<Sender<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Common {
+    fn new(generation: &dyn Generation, metrics: &Metrics) -> Arc<Common> {
+        Arc::new(Common { condition: Condition::new(generation.stage(), metrics), late: LateContents::default() })
     }
 }

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 use crate::ack::Outcome;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::judge::Bench;
-use crate::pipeline::stages::Stages;
+use crate::pipeline::stages::Current;
 use crate::pipeline::{Part, Pipeline, Step};
 
 /// Requests that may wait for a worker; more are told to retry. Their bytes are charged to the budget, so this bounds the wait.
@@ -66,16 +66,16 @@ impl Workers {
     ///
     /// # Errors
     /// If a thread cannot be started; the others end then.
-    pub fn start(count: usize, stages: &Arc<Stages>, metrics: &Arc<Metrics>) -> std::io::Result<Workers> {
+    pub fn start(count: usize, current: &Arc<Current>, metrics: &Arc<Metrics>) -> std::io::Result<Workers> {
         let (jobs, waiting) = bounded(JOBS_MAX);
         let (serving, still_serving) = bounded(0);
         let is_late = Arc::new(AtomicBool::new(false));
         let threads = (0..count)
             .map(|number| {
                 let (wake, woken) = bounded(1);
-                stages.subscribe(wake);
+                current.subscribe(wake);
                 let mut worker = Worker {
-                    bench: Bench::new(Arc::clone(stages), Arc::clone(metrics)),
+                    bench: Bench::new(Arc::clone(current), Arc::clone(metrics)),
                     jobs: waiting.clone(),
                     next: None,
                     woken,

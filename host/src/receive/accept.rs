@@ -28,7 +28,7 @@ const GREETING_BYTES: usize = 24;
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until `stop` turns true, then waits for the connections that are left. Dropping (or aborting) it closes them at once.
-pub(super) async fn accept(listener: TcpListener, limits: Limits, speak: Speak, mut stop: watch::Receiver<bool>) {
+pub(super) async fn accept(listener: Arc<TcpListener>, limits: Limits, speak: Speak, mut stop: watch::Receiver<bool>) {
     let mut places = Places { free: Arc::new(Semaphore::new(limits.connections_max)), full: false };
     let mut connections = JoinSet::new();
     let stop_connections = stop.clone();

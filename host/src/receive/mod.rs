@@ -16,4 +16,4 @@ mod requests;
 mod server;
 mod transcode;
 
-pub use server::{BindError, Handle, Limits, Server};
+pub use server::{BindError, Handle, Limits, Protocol, Server};

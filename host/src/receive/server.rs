@@ -92,38 +92,66 @@ pub struct BindError {
 /// A bound socket that speaks one of OTLP's protocols once served.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     local: SocketAddr,
     receiver: String,
     protocol: Protocol,
     limits: Limits,
 }
 
-#[derive(Debug)]
-enum Protocol {
+/// What a server speaks, with the keys of the configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Protocol {
+    /// `protocols.grpc`.
     Grpc(GrpcServer),
+    /// `protocols.http`.
     Http(HttpServer),
+}
+
+impl Protocol {
+    /// Where it is to listen.
+    pub fn endpoint(&self) -> SocketAddr {
+        match self {
+            Protocol::Grpc(server) => server.endpoint,
+            Protocol::Http(server) => server.endpoint,
+        }
+    }
 }
 
 impl Server {
     /// Binds `protocols.grpc` of a receiver.
     pub fn bind_grpc(receiver: &str, config: &GrpcServer, limits: Limits) -> Result<Server, BindError> {
-        Server::bind(receiver, config.endpoint, Protocol::Grpc(config.clone()), limits)
+        Server::bind(receiver, Protocol::Grpc(config.clone()), limits)
     }
 
     /// Binds `protocols.http` of a receiver.
     pub fn bind_http(receiver: &str, config: &HttpServer, limits: Limits) -> Result<Server, BindError> {
-        Server::bind(receiver, config.endpoint, Protocol::Http(config.clone()), limits)
+        Server::bind(receiver, Protocol::Http(config.clone()), limits)
     }
 
-    fn bind(receiver: &str, address: SocketAddr, protocol: Protocol, limits: Limits) -> Result<Server, BindError> {
+    /// Binds one of a receiver's protocols.
+    pub fn bind(receiver: &str, protocol: Protocol, limits: Limits) -> Result<Server, BindError> {
+        let address = protocol.endpoint();
         let (listener, local) = listen(address).map_err(|source| BindError {
             receiver: receiver.to_owned(),
             address,
             holder: if source.kind() == io::ErrorKind::AddrInUse { port_holder(address.port()) } else { None },
             source,
         })?;
-        Ok(Server { listener, local, receiver: receiver.to_owned(), protocol, limits })
+        Ok(Server { listener: Arc::new(listener), local, receiver: receiver.to_owned(), protocol, limits })
+    }
+
+    /// The same, on the socket of a server that stops: peers that connect in between wait for this one.
+    #[must_use]
+    pub fn instead_of(stopping: &Handle, receiver: &str, protocol: &Protocol, limits: Limits) -> Option<Server> {
+        let listener = Arc::clone(stopping.listener.as_ref()?);
+        Some(Server {
+            listener,
+            local: stopping.local,
+            receiver: receiver.to_owned(),
+            protocol: protocol.clone(),
+            limits,
+        })
     }
 
     /// Where it listens; the port is the real one where the configuration says 0.
@@ -160,8 +188,8 @@ impl Server {
             Protocol::Http(config) => speak_http(requests("http", config.body_bytes_max), Cors::new(config)),
         };
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(accept(self.listener, self.limits, speak, stopped));
-        Handle { local: self.local, stop, task }
+        let task = tokio::spawn(accept(Arc::clone(&self.listener), self.limits, speak, stopped));
+        Handle { local: self.local, listener: Some(self.listener), stop, task }
     }
 }
 
@@ -169,6 +197,8 @@ impl Server {
 #[derive(Debug)]
 pub struct Handle {
     local: SocketAddr,
+    /// Until it is asked to stop.
+    listener: Option<Arc<TcpListener>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -182,6 +212,7 @@ impl Handle {
     /// Stops accepting, tells peers to go (GOAWAY, `connection: close`), waits at most `patience` for requests in flight, then
     /// closes what is left. True if nothing had to be cut.
     pub async fn shutdown(mut self, patience: Duration) -> bool {
+        self.listener = None;
         self.stop.send_replace(true);
         tokio::time::timeout(patience, &mut self.task).await.is_ok()
     }

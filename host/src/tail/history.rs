@@ -36,6 +36,14 @@ impl History {
         History { past: VecDeque::with_capacity(max), max }
     }
 
+    /// Keeps as many from now on; the oldest go.
+    pub(super) fn resize(&mut self, max: usize) {
+        self.past.drain(..self.past.len().saturating_sub(max));
+        self.past.shrink_to(max);
+        self.past.reserve_exact(max - self.past.len());
+        self.max = max;
+    }
+
     /// Bytes allocated.
     pub(super) fn bytes(&self) -> u64 {
         (self.past.capacity() * size_of::<Past>()) as u64

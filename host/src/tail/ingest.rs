@@ -159,7 +159,8 @@ impl Shard {
     /// Puts a trace with new spans where it is due.
     fn requeue(&mut self, number: u32, run: &Run) {
         let Some(trace) = self.waiting.traces.get_mut(number) else { return };
-        if self.settings.is_at_limit(trace) {
+        // Once it is due at once it stays so, whatever the limits become.
+        if trace.queue == Queue::Limit || self.settings.is_at_limit(trace) {
             self.waiting.queue(number, Queue::Limit);
             return;
         }
@@ -173,7 +174,7 @@ impl Shard {
 }
 
 impl Settings {
-    fn is_at_limit(&self, trace: &Trace) -> bool {
+    pub(super) fn is_at_limit(&self, trace: &Trace) -> bool {
         self.span_limit.is_some_and(|limit| trace.facts.spans >= limit) || trace.facts.bytes >= self.trace_bytes_limit
     }
 }

@@ -15,6 +15,7 @@ mod headers;
 mod history;
 mod ingest;
 mod log;
+mod reconfigure;
 mod remembered;
 mod requests;
 mod rewrite;

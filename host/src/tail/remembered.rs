@@ -75,6 +75,19 @@ impl<T: Decided> Remembered<T> {
         Remembered { newer, older, max, bytes_max, hasher: FixedState::with_seed(seed) }
     }
 
+    /// Remembers as many from now on, as [`Self::new`] says. Where it holds too much for that it forgets more than it has to.
+    pub(super) fn resize(&mut self, max: usize, bytes_max: u64) {
+        (self.max, self.bytes_max) = (max, bytes_max);
+        // Called three times, `forget` forgets everything.
+        for _ in 0..3 {
+            let is_too_much = max == 0 || self.bytes() > bytes_max.saturating_mul(2);
+            if !is_too_much && self.newer.len() + self.older.len() <= max.saturating_mul(2) {
+                break;
+            }
+            self.forget();
+        }
+    }
+
     /// Bytes allocated.
     pub(super) fn bytes(&self) -> u64 {
         self.newer.bytes() + self.older.bytes()
@@ -158,6 +171,21 @@ mod tests {
         let mut none = Remembered::new(0, 1 << 20, 7);
         none.insert(dropped(1));
         assert!(none.get(dropped(1).id).is_none());
+    }
+
+    #[test]
+    fn another_size_holds_from_then_on() {
+        let mut remembered = Remembered::new(100, 1 << 20, 7);
+        let is = |remembered: &Remembered<Dropped>, number| remembered.get(dropped(number).id).is_some();
+        (0..150).for_each(|number| remembered.insert(dropped(number)));
+        remembered.resize(1000, 1 << 20);
+        (150..900).for_each(|number| remembered.insert(dropped(number)));
+        assert!((50..900).all(|number| is(&remembered, number)), "more are remembered, and none is forgotten for that");
+        remembered.resize(10, 1 << 20);
+        (900..950).for_each(|number| remembered.insert(dropped(number)));
+        assert!((940..950).all(|number| is(&remembered, number)) && !(0..930).any(|number| is(&remembered, number)));
+        remembered.resize(0, 1 << 20);
+        assert!(!(0..950).any(|number| is(&remembered, number)), "none are remembered");
     }
 
     #[test]

@@ -25,8 +25,8 @@ const STEPS: u64 = 64;
 const STEP_BYTES_MIN: u64 = 4 << 10;
 const STEP_BYTES_MAX: u64 = 1 << 20;
 /// Of a shard's bytes, for each of the two generations of kept and of dropped traces that are remembered: a quarter altogether.
-const KEPT_DIVISOR: u64 = 24;
-const DROPPED_DIVISOR: u64 = 12;
+pub(super) const KEPT_DIVISOR: u64 = 24;
+pub(super) const DROPPED_DIVISOR: u64 = 12;
 /// Of a shard's bytes, for past decisions at most.
 const HISTORY_DIVISOR: u64 = 16;
 
@@ -45,7 +45,7 @@ pub struct Now {
 }
 
 /// How a shard works.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The processor's name in the file.
     pub sampler: String,
@@ -90,7 +90,7 @@ pub struct Shard {
     pub(super) is_draining: bool,
     /// Bytes to be had for an arrival that found no room.
     wanted_bytes: u64,
-    charge: Charge,
+    pub(super) charge: Charge,
 }
 
 /// An OTLP request with spans of kept traces.
@@ -116,8 +116,7 @@ pub struct Load {
 impl Shard {
     /// An empty shard; what it holds is charged to `budget`. The seed keys its hashes: it must not be known to senders of telemetry.
     pub fn new(settings: Settings, budget: &Arc<Budget>, seed: u64) -> Shard {
-        let history_max = settings.bytes_max / HISTORY_DIVISOR / size_of::<Past>() as u64;
-        let history_max = settings.history_max.min(usize::try_from(history_max).unwrap_or(usize::MAX));
+        let history_max = settings.past_max();
         let mut shard = Shard {
             waiting: Waiting::new(settings.traces_max, settings.bytes_max, seed),
             kept: Remembered::new(settings.kept_ids_max, settings.bytes_max / KEPT_DIVISOR, seed),
@@ -272,6 +271,14 @@ impl Shard {
     /// Bytes by which the charge grows.
     fn step(&self) -> u64 {
         (self.settings.bytes_max / STEPS).clamp(STEP_BYTES_MIN, STEP_BYTES_MAX)
+    }
+}
+
+impl Settings {
+    /// Decisions that can be explained in full, as far as there is room for them.
+    pub(super) fn past_max(&self) -> usize {
+        let fitting = self.bytes_max / HISTORY_DIVISOR / size_of::<Past>() as u64;
+        self.history_max.min(usize::try_from(fitting).unwrap_or(usize::MAX))
     }
 }
 

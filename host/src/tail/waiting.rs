@@ -152,6 +152,20 @@ impl Waiting {
         self.queues.of(queue).push(number, &mut self.traces);
     }
 
+    /// Puts traces where they are due now, in this order: each with when and why.
+    pub(super) fn reschedule(&mut self, due: &[(u64, Queue, u32)]) {
+        for &(_, _, number) in due {
+            if let Some(from) = self.traces.get(number).map(|trace| trace.queue) {
+                self.queues.of(from).remove(number, &mut self.traces);
+            }
+        }
+        for &(due, queue, number) in due {
+            let Some(trace) = self.traces.get_mut(number) else { continue };
+            (trace.due, trace.queue) = (due, queue);
+            self.queues.of(queue).push(number, &mut self.traces);
+        }
+    }
+
     /// Traces go, with their spans. One entry for each: None where it is not there.
     pub(super) fn remove(&mut self, numbers: &[u32]) -> Vec<Option<Trace>> {
         let gone: Vec<Option<Trace>> = numbers.iter().map(|&number| self.unlink(number)).collect();

@@ -129,6 +129,24 @@ impl Model {
         }
     }
 
+    /// Other limits: what waits is due as if they had held when it came, and what is at a limit stays so.
+    pub fn reconfigure(&mut self, limits: Limits) {
+        let before = std::mem::replace(&mut self.limits, limits);
+        let limits = &self.limits;
+        for trace in self.waiting.values_mut().filter(|trace| !trace.is_at_limit) {
+            let is_full = |max: u32| trace.spans.len() >= max as usize;
+            if limits.span_limit.is_some_and(is_full) || trace.bytes() >= limits.trace_bytes_limit {
+                trace.is_at_limit = true;
+                continue;
+            }
+            let by_wait = trace.arrived + limits.decision_wait;
+            let root_arrived = before.wait_after_root.filter(|_| trace.root_shortened).map(|wait| trace.due - wait);
+            let by_root = root_arrived.zip(limits.wait_after_root).map(|(at, wait)| at + wait);
+            trace.root_shortened = by_root.is_some_and(|by_root| by_root < by_wait);
+            trace.due = by_root.map_or(by_wait, |by_root| by_root.min(by_wait));
+        }
+    }
+
     /// Memory is short: decisions may be forgotten early, as bytes are what is bounded first.
     pub fn memory_is_short(&mut self) {
         self.short_at = self.step;
@@ -212,7 +230,7 @@ impl Waiting {
             self.changed.get_or_insert(now);
         }
         let is_full = |max: u32| self.spans.len() >= max as usize;
-        self.is_at_limit = limits.span_limit.is_some_and(is_full) || self.bytes() >= limits.trace_bytes_limit;
+        self.is_at_limit |= limits.span_limit.is_some_and(is_full) || self.bytes() >= limits.trace_bytes_limit;
     }
 
     /// What a trace is offered early for: an error is there, a root is there, the power of two that its duration has reached.

@@ -47,6 +47,7 @@ pub struct Coverage {
     pub malformed: u64,
     pub swaps: u64,
     pub faults: u64,
+    pub reconfigured: u64,
     pub spans: u64,
 }
 
@@ -120,8 +121,9 @@ impl World {
             70..85 => self.decide_all(),
             85..88 => self.decide_some(),
             88..92 => self.swap_or_fault(),
-            92..95 => self.toggle_early(),
-            95..97 => self.malformed(),
+            92..94 => self.toggle_early(),
+            94..96 => self.reconfigure(),
+            96..97 => self.malformed(),
             _ => self.others_take_memory(),
         }
         for lane in &mut self.lanes {
@@ -239,6 +241,28 @@ impl World {
         }
     }
 
+    /// Another file says otherwise when traces are due, and what is written into them.
+    fn reconfigure(&mut self) {
+        let drawn = settings(&mut self.rng);
+        for lane in &mut self.lanes {
+            let next = Settings {
+                decision_wait: drawn.decision_wait,
+                wait_after_root: drawn.wait_after_root,
+                span_limit: drawn.span_limit,
+                trace_bytes_limit: drawn.trace_bytes_limit,
+                traces_max: drawn.traces_max,
+                evicts: drawn.evicts,
+                records_decisions: drawn.records_decisions,
+                ..lane.settings.clone()
+            };
+            lane.shard.reconfigure(self.now, next.clone());
+            lane.model.reconfigure(limits(&next));
+            lane.settings = next;
+            lane.begin_loop();
+        }
+        self.covered.reconfigured += 1;
+    }
+
     /// Whatever bytes come, they are read or refused; what a full decode takes is read.
     fn malformed(&mut self) {
         let mut bytes = self.traffic.request(&mut self.rng, self.now.unix_nano).to_vec();
@@ -315,7 +339,7 @@ impl Coverage {
         missing
     }
 
-    fn counts_mut(&mut self) -> [(&'static str, &mut u64); 12] {
+    fn counts_mut(&mut self) -> [(&'static str, &mut u64); 13] {
         [
             ("early_open", &mut self.early_open),
             ("full", &mut self.full),
@@ -328,6 +352,7 @@ impl Coverage {
             ("malformed", &mut self.malformed),
             ("swaps", &mut self.swaps),
             ("faults", &mut self.faults),
+            ("reconfigured", &mut self.reconfigured),
             ("spans", &mut self.spans),
         ]
     }

@@ -57,7 +57,7 @@ fn a_changed_stage_says_in_what() {
         let StageChange { component, config, keys, grants, tables, limits, on_fault, .. } = *change;
         let found = [component, config, keys, grants, tables, limits, on_fault];
         assert_eq!(found, expected, "{to}");
-        assert!(diff.is_live());
+        assert!(diff.is_of_stages_alone());
     }
 }
 
@@ -69,7 +69,7 @@ fn other_bytes_of_a_key_are_a_change() {
     let stage = new.stages.iter_mut().find(|stage| stage.name == "wasm/a").unwrap();
     stage.keys[0].1 = Secret::new("another key of enough bytes");
     let diff = diff(&old, &new);
-    assert!(diff.is_live() && diff.stages[0].keys && !diff.stages[0].config, "{diff:?}");
+    assert!(diff.is_of_stages_alone() && diff.stages[0].keys && !diff.stages[0].config, "{diff:?}");
     assert!(!format!("{diff:?}{:?}", new.stages).contains("another key"));
 }
 
@@ -91,7 +91,7 @@ fn everything_else_is_named_with_its_line() {
     use ChangeKind::{Added, Changed, Removed};
     let endpoint = changed("b:4317", "c:4317");
     assert_eq!(others(&endpoint), [("exporter \"otlp\"", Some(8), Changed)]);
-    assert!(!endpoint.is_live());
+    assert!(!endpoint.is_of_stages_alone() && endpoint.restarts().next().is_none());
     let renamed = changed("wasm/a", "wasm/b");
     assert_eq!(
         others(&renamed),
@@ -114,6 +114,10 @@ fn everything_else_is_named_with_its_line() {
             ("\"admin.address\"", Some(9), Changed),
         ]
     );
+    let restarts: Vec<_> = settings.restarts().map(|(change, _)| change.part.as_str()).collect();
+    assert_eq!(restarts, ["\"service.telemetry.metrics\"", "\"admin.address\""]);
+    let level = changed("service:\n", "service:\n  telemetry: {logs: {level: warn}}\n");
+    assert!(level.is_of_stages_alone() && !level.is_empty(), "{level:?}");
     let limiter = changed("  batch: {", "  memory_limiter: {limit_mib: 100}\n  batch: {").others;
     assert_eq!(limiter, [], "a limiter that no pipeline uses changes nothing");
 }
@@ -149,13 +153,13 @@ fn policies_are_changed_live() {
     ] {
         let diff = sampler_changed(from, to);
         let changed: Vec<_> = diff.stages.iter().map(|change| change.name.as_str()).collect();
-        assert_eq!((changed.as_slice(), diff.is_live()), (&[stage][..], true), "{to}: {diff:?}");
+        assert_eq!((changed.as_slice(), diff.is_of_stages_alone()), (&[stage][..], true), "{to}: {diff:?}");
     }
 }
 
-/// What holds the traces, and which stages vote, is as it was started.
+/// What holds the traces, and which stages vote, is told as a change of the sampler.
 #[test]
-fn the_rest_of_a_tail_sampler_needs_a_restart() {
+fn the_rest_of_a_tail_sampler_is_a_change_of_its_own() {
     use ChangeKind::{Added, Changed, Removed};
     let sampler = ("processor \"tail_sampling\"", Some(3), Changed);
     for to in ["6s", "5s\n    num_traces: 5", "5s\n    record_decisions: true", "5s\n    memory_mib: 60"] {
@@ -169,4 +173,50 @@ fn the_rest_of_a_tail_sampler_needs_a_restart() {
     assert_eq!(others(&renamed), [&[sampler][..], &stages].concat());
     let components_only = sampler_changed("      - {name: errors, status_code: {status_codes: [ERROR]}}\n", "");
     assert_eq!(others(&components_only), [sampler], "the stage of its name is told of once");
+}
+
+/// Parts that come, go and change, as they are told. A running engine can do all of it.
+#[test]
+fn a_plan_names_every_part() {
+    let pipelines = BASE.find("    traces:").expect("pipelines come last");
+    for (traces, more, expected) in [
+        ("[otlp], processors: [wasm/a, filter, batch], exporters: [debug]", "", &["changed pipeline \"traces\""][..]),
+        ("[otlp], processors: [filter, wasm/a, batch], exporters: [debug, otlp]", "", &["changed pipeline \"traces\""]),
+        (
+            "[otlp], processors: [wasm/a, batch], exporters: [debug, otlp]",
+            "",
+            &["removed processor \"filter\"", "changed pipeline \"traces\""],
+        ),
+        (
+            "[otlp/b], processors: [wasm/a, filter, batch], exporters: [debug, otlp]",
+            "receivers: {otlp/b: {protocols: {http: }}, otlp: {protocols: {grpc: }}}",
+            &["added receiver \"otlp/b\"", "changed pipeline \"traces\""],
+        ),
+        (
+            "[otlp], processors: [wasm/a, filter, batch], exporters: [debug, otlp]",
+            "receivers: {otlp: {protocols: {grpc: {max_concurrent_streams: 5}}}}",
+            &["changed receiver \"otlp\""],
+        ),
+    ] {
+        let logs = "    logs: {receivers: [otlp], processors: [wasm/a, batch], exporters: [debug, otlp]}\n";
+        let text = |traces: &str| format!("{}    traces: {{receivers: {traces}}}\n{logs}", &BASE[..pipelines]);
+        let old = text("[otlp], processors: [wasm/a, filter, batch], exporters: [debug, otlp]");
+        let mut new = text(traces);
+        if !more.is_empty() {
+            new = new.replace("receivers: {otlp: {protocols: {grpc: }}}", more);
+        }
+        let diff = diff(&config(&old), &config(&new));
+        assert_eq!(diff.others.iter().map(ToString::to_string).collect::<Vec<_>>(), expected, "{traces} {more}");
+        assert_eq!(diff.restarts().count(), 0, "{traces} {more}");
+    }
+}
+
+#[test]
+fn a_sampler_goes_on_with_the_threads_that_it_has() {
+    let sharded = sampler_changed("5s", "5s\n    num_shards: 3");
+    let restarts: Vec<_> = sharded.restarts().map(|(change, why)| (change.to_string(), why)).collect();
+    assert_eq!(restarts, [("changed processor \"tail_sampling\"".to_owned(), OTHER_SHARDS)]);
+    for (from, to) in [("5s", "6s"), ("[tail_sampling]", "[]")] {
+        assert_eq!(sampler_changed(from, to).restarts().count(), 0, "{to}");
+    }
 }

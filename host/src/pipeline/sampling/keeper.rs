@@ -2,20 +2,22 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, bounded, never, select};
 
 use crate::ack::Outcome;
+use crate::config::model::TailSampling;
 use crate::observe::metrics::GaugeShare;
 use crate::observe::sampling::{DecisionCounters, SamplerMetrics};
 use crate::observe::throttle::Throttle;
 use crate::pipeline::sampling::outlet::{FULL_INTERVAL, Outlet, Pressure};
 use crate::pipeline::sampling::panel::{Panel, has_error, randomness};
-use crate::pipeline::sampling::{Message, Piece, Sampler, Way};
-use crate::pipeline::stages::Stages;
+use crate::pipeline::sampling::{Message, Piece, Place, Sampler, Terms, Way};
+use crate::pipeline::stages::Current;
 use crate::pipeline::{Pipeline, RETRY_AFTER_FULL, retry};
 use crate::tail::shard::{Decision, Due, Full, Ingested, Now, Settings, Settled, Shard};
 use crate::tail::traces::{Traces, Trigger};
@@ -41,14 +43,14 @@ const PRESSURE: &str = "memory_pressure";
 /// A shard and its thread's belongings.
 pub(super) struct Keeper {
     sampler: String,
-    fallback_threshold: u64,
-    drops_pending: bool,
-    blocks: bool,
+    /// Of how many shards this is one.
+    shards: usize,
+    /// Where the sampler is to stand, and where this thread stands.
+    places: Arc<ArcSwapOption<Place>>,
+    place: Arc<Place>,
     shard: Shard,
     panel: Panel,
     outlet: Arc<Outlet>,
-    pipeline: Weak<Pipeline>,
-    step: usize,
     way: Way,
     inbox: Receiver<Message>,
     /// Hears of commits.
@@ -74,39 +76,41 @@ struct Published {
     traces: GaugeShare,
     spans: GaugeShare,
     bytes: GaugeShare,
+    bytes_limit: GaugeShare,
     outgoing: GaugeShare,
 }
 
 impl Keeper {
     pub(super) fn new(
         sampler: &Sampler,
-        pipeline: &Arc<Pipeline>,
-        step: usize,
-        stages: &Arc<Stages>,
+        pipeline: &Pipeline,
+        current: &Current,
         way: &Way,
         inbox: Receiver<Message>,
-    ) -> Keeper {
-        let (keys, shards) = (&sampler.keys, sampler.shards.len());
-        let bytes_max = sampler.bytes_max / shards as u64;
-        let outgoing_max = bytes_max / 100 * OUTGOING_PERCENT;
-        let settings = settings(sampler, bytes_max - outgoing_max, shards);
-        let metrics = pipeline.all_metrics.sampler(&pipeline.name, &keys.name);
-        metrics.bytes_limit.inc_by(signed(settings.bytes_max));
+    ) -> Option<Keeper> {
+        let place = sampler.place.load_full()?;
+        let shards = sampler.shards.len();
+        let settings = settings(&place.terms, shards);
+        let metrics = pipeline.all_metrics.sampler(&pipeline.name, &sampler.name);
+        let mut bytes_limit = GaugeShare::of(&metrics.bytes_limit);
+        bytes_limit.set(settings.bytes_max);
         let (wake, woken) = bounded(1);
-        stages.subscribe(wake);
+        current.subscribe(wake);
         let seed = rand::random();
         let mut shard = Shard::new(settings, &sampler.budget, seed);
         shard.offer_early(true);
-        Keeper {
-            sampler: keys.name.clone(),
-            fallback_threshold: keys.fallback_threshold,
-            drops_pending: keys.drop_pending_on_shutdown,
-            blocks: keys.block_on_overflow,
+        Some(Keeper {
+            sampler: sampler.name.clone(),
+            shards,
+            places: Arc::clone(&sampler.place),
             shard,
-            panel: Panel::new(stages, &pipeline.all_metrics, &sampler.units, keys.fallback_threshold),
-            outlet: Outlet::new(outgoing_max, way.messages.clone(), Arc::clone(&sampler.budget)),
-            pipeline: Arc::downgrade(pipeline),
-            step,
+            panel: Panel::new(&place.stages, &pipeline.all_metrics, &place.terms),
+            outlet: Outlet::new(
+                outgoing_bytes_max(&place.terms, shards),
+                way.messages.clone(),
+                Arc::clone(&sampler.budget),
+            ),
+            place,
             way: way.clone(),
             inbox,
             woken,
@@ -115,6 +119,7 @@ impl Keeper {
                 traces: GaugeShare::of(&metrics.waiting_traces),
                 spans: GaugeShare::of(&metrics.waiting_spans),
                 bytes: GaugeShare::of(&metrics.bytes),
+                bytes_limit,
                 outgoing: GaugeShare::of(&metrics.outgoing_bytes),
             },
             metrics,
@@ -126,19 +131,19 @@ impl Keeper {
             blocked: None,
             blocked_since: None,
             finish_by: None,
-        }
+        })
     }
 
     /// Until it is told to finish, or nobody can give it anything any more.
     pub(super) fn work(mut self) {
-        while let Some(pipeline) = self.pipeline.upgrade() {
+        while let Some(pipeline) = self.pipeline() {
             // Judging contains its own panics; this is for everything else. Whatever was under way is answered by its acks.
             let round = catch_unwind(AssertUnwindSafe(|| self.round(&pipeline)));
             if round.is_err() {
                 tracing::error!(sampler = self.sampler, "an internal error on a tail sampler's thread");
             }
             if self.is_done() {
-                self.outlet.give_up(&pipeline, &self.sampler);
+                self.give_up(&pipeline);
                 break;
             }
             drop(pipeline);
@@ -148,9 +153,52 @@ impl Keeper {
         }
     }
 
+    /// The pipeline that the sampler stands in now; None once there is none any more. Where that is another one than before, this thread
+    /// works by its terms from now on.
+    fn pipeline(&mut self) -> Option<Arc<Pipeline>> {
+        loop {
+            let place = self.places.load_full()?;
+            let has_moved = !Arc::ptr_eq(&place, &self.place);
+            if has_moved {
+                self.move_to(place);
+            }
+            match self.place.pipeline.upgrade() {
+                // It went while it was looked for, as the sampler moved on.
+                None if has_moved || !self.stands_where_told() => {}
+                pipeline => return pipeline,
+            }
+        }
+    }
+
+    fn stands_where_told(&self) -> bool {
+        self.places.load().as_ref().is_some_and(|place| Arc::ptr_eq(place, &self.place))
+    }
+
+    fn move_to(&mut self, place: Arc<Place>) {
+        let settings = settings(&place.terms, self.shards);
+        self.published.bytes_limit.set(settings.bytes_max);
+        let now = self.now();
+        self.shard.reconfigure(now, settings);
+        self.outlet.set_bytes_max(outgoing_bytes_max(&place.terms, self.shards));
+        self.panel.stand_at(&place.stages, &place.terms);
+        self.place = place;
+        self.ask_early_again();
+    }
+
+    /// Something else serves: what was found out about it before is void.
+    fn ask_early_again(&mut self) {
+        self.counters.clear();
+        self.offers_in_vain = 0;
+        self.shard.offer_early(true);
+    }
+
+    fn keys(&self) -> &TailSampling {
+        &self.place.terms.keys
+    }
+
     /// Everything that is to be done now.
     fn round(&mut self, pipeline: &Arc<Pipeline>) {
-        self.outlet.try_again(pipeline, Instant::now());
+        self.outlet.try_again(Instant::now());
         self.decide_due(pipeline);
         if let Some(piece) = self.blocked.take() {
             self.take(pipeline, piece);
@@ -160,9 +208,13 @@ impl Keeper {
             let is_open = self.blocked.is_none();
             let message = is_open.then(|| self.next.take().or_else(|| self.inbox.try_recv().ok()));
             let Some(message) = message.flatten() else { break };
-            self.handle(pipeline, message);
+            // What comes may have come through a pipeline that is newer than this round.
+            let Some(pipeline) = self.pipeline() else { break };
+            self.handle(&pipeline, message);
         }
-        self.decide_due(pipeline);
+        if let Some(pipeline) = self.pipeline() {
+            self.decide_due(&pipeline);
+        }
         self.publish();
     }
 
@@ -199,7 +251,7 @@ impl Keeper {
                 drop(charge);
                 ack.settle(Outcome::ACCEPTED);
                 self.count_ingested(pipeline, &ingested);
-                self.outlet.release(pipeline, self.step, ingested.released);
+                self.outlet.release(pipeline, self.place.step, ingested.released);
             }
             Err(_full) if is_blocked => self.blocked = Some(piece),
             Err(_full) => {
@@ -215,7 +267,7 @@ impl Keeper {
     /// a sender that is told to retry would send that again.
     fn waits(&mut self, piece: &Piece) -> bool {
         let since = *self.blocked_since.get_or_insert_with(Instant::now);
-        let may_wait = self.blocks || !piece.is_whole && since.elapsed() < BLOCKED_MAX;
+        let may_wait = self.keys().block_on_overflow || !piece.is_whole && since.elapsed() < BLOCKED_MAX;
         let can_ever_fit = self.shard.load().traces > 0 || self.outlet.bytes() > 0;
         may_wait && can_ever_fit && self.finish_by.is_none()
     }
@@ -223,7 +275,7 @@ impl Keeper {
     /// Where there is no room, the oldest traces are decided to make it, unless senders are to wait instead.
     fn ingest(&mut self, pipeline: &Arc<Pipeline>, piece: &Piece) -> Result<Ingested, Full> {
         let ingested = self.shard.ingest(self.now(), &piece.arrival);
-        if ingested.is_ok() || self.blocks {
+        if ingested.is_ok() || self.keys().block_on_overflow {
             return ingested;
         }
         self.shard.want_room(Some(&piece.arrival));
@@ -259,12 +311,12 @@ impl Keeper {
             for decision in &decisions {
                 self.count(pipeline, decision);
             }
-            self.outlet.release(pipeline, self.step, released);
+            self.outlet.release(pipeline, self.place.step, released);
         }
     }
 
     fn judge(&mut self, due: &mut Due, pressure: Pressure) -> Vec<Verdict> {
-        if self.drops_pending && count_of(&due.traces, Trigger::Shutdown) > 0 {
+        if self.keys().drop_pending_on_shutdown && count_of(&due.traces, Trigger::Shutdown) > 0 {
             // What was also offered early comes again, to be dropped.
             let drop = Verdict { vote: Vote::Drop, threshold: THRESHOLD_UNKNOWN, is_settled: false, decider: None };
             return vec![drop; due.traces.len()];
@@ -291,11 +343,11 @@ impl Keeper {
                 continue;
             }
             thinned += 1;
-            if randomness(traces, trace) < self.fallback_threshold {
+            if randomness(traces, trace) < self.keys().fallback_threshold {
                 let decider = Some(Arc::clone(&self.pressure));
                 *verdict = Verdict { vote: Vote::Drop, threshold: 0, is_settled: verdict.is_settled, decider };
             } else if verdict.threshold != THRESHOLD_UNKNOWN {
-                verdict.threshold = verdict.threshold.max(self.fallback_threshold);
+                verdict.threshold = verdict.threshold.max(self.keys().fallback_threshold);
             }
         }
         self.metrics.fallback_pressure.inc_by(thinned);
@@ -337,7 +389,7 @@ impl Keeper {
             Some(decider) if Arc::ptr_eq(decider, &self.pressure) => {
                 self.dropped(pipeline, "", "memory_pressure", false, *spans);
             }
-            None if *trigger == Trigger::Shutdown && self.drops_pending => {
+            None if *trigger == Trigger::Shutdown && self.keys().drop_pending_on_shutdown => {
                 self.dropped(pipeline, "", "shutdown", true, *spans);
             }
             Some(decider) => self.dropped(pipeline, &decider.policy, "not_sampled", true, *spans),
@@ -350,6 +402,19 @@ impl Keeper {
             let (name, signal) = (&pipeline.name, pipeline.signal);
             pipeline.all_metrics.dropped(name, signal, &self.sampler, rule, reason, intended).inc_by(spans);
             pipeline.left(spans);
+        }
+    }
+
+    /// There is no more time: what could not be handed over is dropped, and what was not taken is not.
+    fn give_up(&mut self, pipeline: &Pipeline) {
+        self.outlet.give_up(&self.sampler);
+        let waiting = self.next.take().into_iter().chain(self.inbox.try_iter());
+        let pieces = waiting.filter_map(|message| match message {
+            Message::Take(piece) => Some(piece),
+            Message::Parked | Message::Explain(..) | Message::Finish(_) => None,
+        });
+        for piece in self.blocked.take().into_iter().chain(pieces) {
+            piece.refuse(pipeline, &self.sampler);
         }
     }
 
@@ -372,9 +437,7 @@ impl Keeper {
             },
             recv(self.woken) -> _ => {
                 if self.panel.let_go_of_replaced() {
-                    self.counters.clear();
-                    self.offers_in_vain = 0;
-                    self.shard.offer_early(true);
+                    self.ask_early_again();
                 }
                 return true;
             }
@@ -406,7 +469,7 @@ impl Keeper {
         self.published.outgoing.set(self.outlet.bytes());
         // Where something can be decided, room can be made.
         let room = match self.outlet.pressure() {
-            _ if self.blocked.is_some() && !self.blocks => 0,
+            _ if self.blocked.is_some() && !self.keys().block_on_overflow => 0,
             Pressure::Full => self.shard.room_bytes(),
             Pressure::None | Pressure::ErrorsFirst | Pressure::Thin => u64::MAX,
         };
@@ -414,9 +477,15 @@ impl Keeper {
     }
 }
 
-/// Of one of `shards` shards, which may hold `bytes_max`.
-fn settings(sampler: &Sampler, bytes_max: u64, shards: usize) -> Settings {
-    let keys = &sampler.keys;
+/// Of kept spans that later steps have not taken yet, for one of `shards` shards.
+fn outgoing_bytes_max(terms: &Terms, shards: usize) -> u64 {
+    terms.bytes_max / shards as u64 / 100 * OUTGOING_PERCENT
+}
+
+/// Of one of `shards` shards.
+fn settings(terms: &Terms, shards: usize) -> Settings {
+    let keys = &terms.keys;
+    let bytes_max = terms.bytes_max / shards as u64 - outgoing_bytes_max(terms, shards);
     let share = |count: usize| count.div_ceil(shards);
     let (kept_ids_max, dropped_ids_max) = keys.remembered();
     Settings {
@@ -438,8 +507,4 @@ fn settings(sampler: &Sampler, bytes_max: u64, shards: usize) -> Settings {
 
 fn count_of(traces: &Traces, trigger: Trigger) -> usize {
     traces.triggers.iter().filter(|&&at| at == trigger as u8).count()
-}
-
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

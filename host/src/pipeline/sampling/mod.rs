@@ -3,23 +3,27 @@
 //! Shards of `tail` hold the spans, each owned by a thread (`keeper`) that also asks the policies (`panel`): these are stages as all
 //! others are, and swapping one touches nothing that waits. A request is acknowledged once all its spans are held. What is kept leaves
 //! through an `outlet`, since nobody would send it again if a later step could not take it.
+//!
+//! A sampler outlives its pipeline: where the next file has one of its name in the pipeline of that name, it goes on there, with what
+//! waits and what it remembers, and by that file's terms.
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
 use tokio::sync::oneshot;
 
 use crate::ack::{Ack, Outcome};
 use crate::config::model::TailSampling;
 use crate::memory::{Budget, Charge};
 use crate::pipeline::sampling::keeper::Keeper;
-use crate::pipeline::stages::Stages;
-use crate::pipeline::{Part, Pipeline, RETRY_AFTER_FULL, retry};
+use crate::pipeline::stages::{Current, Stages};
+use crate::pipeline::{Part, Pipeline, RETRY_AFTER_FULL, Step, retry};
 use crate::tail::arrivals::{Arrival, Arrivals};
 use crate::tail::explain::{Explanation, Why};
 use crate::tail::shard::Shard;
@@ -38,15 +42,35 @@ const STACK_BYTES: usize = 4 << 20;
 
 /// A tail sampler in one pipeline.
 pub struct Sampler {
-    keys: Arc<TailSampling>,
-    /// Indices of its stages.
-    units: Vec<usize>,
-    bytes_max: u64,
+    name: String,
     budget: Arc<Budget>,
     shards: Vec<Way>,
+    /// None until it is started.
+    place: Arc<ArcSwapOption<Place>>,
     /// Until it is started.
     inboxes: Mutex<Vec<Receiver<Message>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// How a sampler works, by one file.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Its keys in the file.
+    pub keys: Arc<TailSampling>,
+    /// Indices of its stages, in order.
+    pub units: Vec<usize>,
+    /// What it may hold, all shards together.
+    pub bytes_max: u64,
+}
+
+/// Where a sampler stands, and how it works there.
+#[derive(Debug)]
+struct Place {
+    terms: Terms,
+    stages: Arc<Stages>,
+    /// It has the sampler among its steps.
+    pipeline: Weak<Pipeline>,
+    step: usize,
 }
 
 /// The way to a shard's thread.
@@ -91,47 +115,53 @@ struct Piece {
 }
 
 impl Sampler {
-    /// A sampler with these stages that may hold `bytes_max` bytes, on `shards` threads unless the file says how many.
-    pub fn new(
-        keys: Arc<TailSampling>,
-        units: Vec<usize>,
-        bytes_max: u64,
-        shards: usize,
-        budget: &Arc<Budget>,
-    ) -> Self {
-        let shards = keys.shards.unwrap_or(shards).max(1);
-        let (ways, inboxes) = (0..shards)
+    /// A sampler on so many threads; they are started later, when its pipeline stands.
+    pub fn new(name: &str, shards: usize, budget: &Arc<Budget>) -> Arc<Self> {
+        let (ways, inboxes) = (0..shards.max(1))
             .map(|_| {
                 let (messages, inbox) = unbounded();
                 let level = Level { room_bytes: AtomicU64::new(u64::MAX), ..Level::default() };
                 (Way { messages, level: Arc::new(level) }, inbox)
             })
             .unzip();
-        Self {
-            keys,
-            units,
-            bytes_max,
+        Arc::new(Self {
+            name: name.to_owned(),
             budget: Arc::clone(budget),
             shards: ways,
+            place: Arc::default(),
             inboxes: Mutex::new(inboxes),
             threads: Mutex::default(),
-        }
+        })
     }
 
     /// The processor's name in the file.
     pub fn name(&self) -> &str {
-        &self.keys.name
+        &self.name
     }
 
-    /// Starts the threads. `step` is this sampler's place among the pipeline's steps.
+    /// Threads that hold its traces.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Has it work at this step of this pipeline from now on, by the terms that the step has. Threads notice before they take what comes
+    /// through that pipeline, or when they are woken.
+    pub fn stand_at(&self, pipeline: &Arc<Pipeline>, step: usize) {
+        if let Some(place) = Place::of(pipeline, step) {
+            self.place.store(Some(Arc::new(place)));
+        }
+    }
+
+    /// Starts the threads, at this step of this pipeline.
     ///
     /// # Errors
     /// If a thread cannot be started.
-    pub fn start(&self, pipeline: &Arc<Pipeline>, step: usize, stages: &Arc<Stages>) -> std::io::Result<()> {
+    pub fn start(&self, pipeline: &Arc<Pipeline>, step: usize, current: &Current) -> std::io::Result<()> {
+        self.stand_at(pipeline, step);
         let inboxes = std::mem::take(&mut *self.inboxes.lock().unwrap_or_else(PoisonError::into_inner));
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for (number, (way, inbox)) in self.shards.iter().zip(inboxes).enumerate() {
-            let keeper = Keeper::new(self, pipeline, step, stages, way, inbox);
+            let Some(keeper) = Keeper::new(self, pipeline, current, way, inbox) else { continue };
             let thread = std::thread::Builder::new().name(format!("tail-{number}")).stack_size(STACK_BYTES);
             threads.push(thread.spawn(move || keeper.work())?);
         }
@@ -176,8 +206,9 @@ impl Sampler {
             way.level.pieces.fetch_add(1, Ordering::Relaxed);
             way.level.pieces_bytes.fetch_add(Shard::bytes_for(&arrival), Ordering::Relaxed);
             let piece = Piece { arrival, is_whole, ack, charge: Arc::clone(&part.charge) };
-            // A thread that has ended drops the piece: its sender is told to retry.
-            let _ended = way.messages.send(Message::Take(piece));
+            if let Err(SendError(Message::Take(piece))) = way.messages.send(Message::Take(piece)) {
+                piece.refuse(pipeline, self.name());
+            }
         }
     }
 
@@ -205,15 +236,44 @@ impl Sampler {
     }
 }
 
-/// The tail samplers of pipelines, for questions about traces.
-#[derive(Debug)]
-pub struct Samplers(pub Vec<Arc<Pipeline>>);
+impl Place {
+    fn of(pipeline: &Arc<Pipeline>, step: usize) -> Option<Place> {
+        let Some(Step::Sample(_, terms)) = pipeline.steps.get(step) else { return None };
+        let (pipeline, stages) = (Arc::downgrade(pipeline), Arc::clone(&pipeline.stages));
+        Some(Place { terms: terms.clone(), stages, pipeline, step })
+    }
+}
+
+/// The tail samplers that are at work, for questions about traces.
+#[derive(Debug, Default)]
+pub struct Samplers(ArcSwap<Vec<Arc<Sampler>>>);
+
+impl Samplers {
+    /// Those of these pipelines are at work now.
+    pub fn set(&self, pipelines: &[Arc<Pipeline>]) {
+        let samplers = pipelines.iter().flat_map(|pipeline| pipeline.samplers());
+        self.0.store(Arc::new(samplers.map(|(_, sampler)| Arc::clone(sampler)).collect()));
+    }
+}
 
 impl Why for Samplers {
     fn explain(&self, id: [u8; 16]) -> Pin<Box<dyn Future<Output = Vec<Explanation>> + Send + '_>> {
-        let asked = self.0.iter().flat_map(|pipeline| pipeline.samplers());
-        let asked = futures_util::future::join_all(asked.map(move |(_, sampler)| sampler.explain(id)));
-        Box::pin(async { asked.await.into_iter().flatten().collect() })
+        let samplers = self.0.load_full();
+        Box::pin(async move {
+            let asked = futures_util::future::join_all(samplers.iter().map(|sampler| sampler.explain(id)));
+            asked.await.into_iter().flatten().collect()
+        })
+    }
+}
+
+impl Piece {
+    /// Its thread has ended, as the sampler is gone: its spans are counted, and its sender is told to retry.
+    fn refuse(self, pipeline: &Pipeline, sampler: &str) {
+        let spans = self.arrival.spans();
+        let (name, signal) = (&pipeline.name, pipeline.signal);
+        pipeline.all_metrics.dropped(name, signal, sampler, "", "shutdown", false).inc_by(spans);
+        pipeline.left(spans);
+        self.ack.settle(retry(RETRY_AFTER_FULL, format!("tail sampler \"{sampler}\" is stopping")));
     }
 }
 

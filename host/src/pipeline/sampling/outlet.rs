@@ -1,7 +1,8 @@
 //! Where kept spans leave a tail sampler. Their senders were answered long ago, so what a later step cannot take now comes back here and
 //! is tried again, within bounded memory.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,25 +29,28 @@ const FAULTS_MAX: u32 = 10;
 pub(crate) struct Outlet {
     /// Released and not yet handed over.
     bytes: AtomicU64,
-    bytes_max: u64,
+    bytes_max: AtomicU64,
     parked: Mutex<Vec<Parked>>,
+    /// The shard's thread has ended: nothing is tried again. Set while `parked` is locked.
+    is_over: AtomicBool,
     /// Tells the shard's thread that something was parked.
     wake: Sender<Message>,
     budget: Arc<Budget>,
 }
 
 /// That a part was kept by a tail sampler. Gone once the part was handed over or dropped.
-#[derive(Debug)]
 pub struct Kept {
     outlet: Arc<Outlet>,
+    /// What it was released into: it goes on there, also once the sampler stands in another one.
+    pipeline: Arc<Pipeline>,
     bytes: u64,
     faults: AtomicU32,
 }
 
 /// A part that waits to be tried again.
-#[derive(Debug)]
 struct Parked {
     part: Part,
+    pipeline: Arc<Pipeline>,
     step: usize,
     due: Instant,
 }
@@ -66,7 +70,14 @@ pub(super) enum Pressure {
 
 impl Outlet {
     pub(super) fn new(bytes_max: u64, wake: Sender<Message>, budget: Arc<Budget>) -> Arc<Outlet> {
-        Arc::new(Outlet { bytes: AtomicU64::new(0), bytes_max, parked: Mutex::default(), wake, budget })
+        let (bytes, bytes_max) = (AtomicU64::new(0), AtomicU64::new(bytes_max));
+        let (parked, is_over) = (Mutex::default(), AtomicBool::new(false));
+        Arc::new(Outlet { bytes, bytes_max, parked, is_over, wake, budget })
+    }
+
+    /// How much may be on its way out, from now on.
+    pub(super) fn set_bytes_max(&self, bytes_max: u64) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
     }
 
     /// Sends released requests into the steps after the sampler, behind those that are to be tried again.
@@ -75,7 +86,7 @@ impl Outlet {
             return;
         }
         pipeline.opened(released.len());
-        let mut parts: Vec<Part> = released.into_iter().map(|released| self.part(released)).collect();
+        let mut parts: Vec<Part> = released.into_iter().map(|released| self.part(pipeline, released)).collect();
         let mut parked = self.parked();
         if parked.is_empty() {
             drop(parked);
@@ -86,29 +97,33 @@ impl Outlet {
             }
         } else {
             let due = parked.iter().map(|parked| parked.due).max().unwrap_or_else(Instant::now);
-            parked.extend(parts.into_iter().map(|part| Parked { part, step: step + 1, due }));
+            let parts =
+                parts.into_iter().map(|part| Parked { part, pipeline: Arc::clone(pipeline), step: step + 1, due });
+            parked.extend(parts);
         }
     }
 
-    fn part(self: &Arc<Self>, released: Released) -> Part {
+    fn part(self: &Arc<Self>, pipeline: &Arc<Pipeline>, released: Released) -> Part {
         let Released { body, spans } = released;
         let bytes = body.len() as u64;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         // Nobody waits for this answer.
         let (ack, _answer) = promise(|_outcome| {});
-        let kept = Some(Arc::new(Kept { outlet: Arc::clone(self), bytes, faults: AtomicU32::new(0) }));
+        let (outlet, pipeline) = (Arc::clone(self), Arc::clone(pipeline));
+        let kept = Some(Arc::new(Kept { outlet, pipeline, bytes, faults: AtomicU32::new(0) }));
         let charge = Arc::new(self.budget.charge_over(bytes));
         Part { body, account: spans, ack, charge, request: None, kept }
     }
 
     /// Tries again what is due, in the order in which it came back, until something comes back at once. What has waited goes on together:
     /// a destination that is slow for each request gets fewer and larger ones.
-    pub(super) fn try_again(&self, pipeline: &Arc<Pipeline>, now: Instant) {
+    pub(super) fn try_again(&self, now: Instant) {
         let parked = std::mem::take(&mut *self.parked());
         let (mut due, mut later): (Vec<_>, Vec<_>) = parked.into_iter().partition(|parked| parked.due <= now);
         while let Some(first) = due.first() {
-            let step = first.step;
-            let of_step = due.iter().take_while(|parked| parked.step == step);
+            let (pipeline, step) = (Arc::clone(&first.pipeline), first.step);
+            let is_like = |parked: &&Parked| parked.step == step && Arc::ptr_eq(&parked.pipeline, &pipeline);
+            let of_step = due.iter().take_while(is_like);
             let rest = due.split_off(together(of_step.map(|parked| &parked.part)));
             let parts = due.into_iter().map(|parked| parked.part).collect();
             due = rest;
@@ -130,7 +145,8 @@ impl Outlet {
     }
 
     pub(super) fn pressure(&self) -> Pressure {
-        let percent = self.bytes.load(Ordering::Relaxed).saturating_mul(100) / self.bytes_max.max(1);
+        let bytes_max = self.bytes_max.load(Ordering::Relaxed).max(1);
+        let percent = self.bytes.load(Ordering::Relaxed).saturating_mul(100) / bytes_max;
         match percent {
             0..50 => Pressure::None,
             50..75 => Pressure::ErrorsFirst,
@@ -144,12 +160,27 @@ impl Outlet {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Counts as dropped what still waits to be tried again.
-    pub(super) fn give_up(&self, pipeline: &Pipeline, sampler: &str) {
-        let parked = std::mem::take(&mut *self.parked());
-        let parts = parked.into_iter().map(|parked| Part { kept: None, ..parked.part }).collect();
-        let stopping = crate::ack::Outcome::Retry { after: None, message: "the engine is stopping".to_owned() };
-        pipeline.refuse(parts, 0, sampler, "shutdown", &stopping);
+    /// Counts as dropped what still waits to be tried again, and what would from now on.
+    pub(super) fn give_up(&self, sampler: &str) {
+        let parked = {
+            let mut parked = self.parked();
+            self.is_over.store(true, Ordering::Relaxed);
+            std::mem::take(&mut *parked)
+        };
+        let stopping = crate::ack::Outcome::Retry { after: None, message: "the sampler is stopping".to_owned() };
+        for Parked { part, pipeline, .. } in parked {
+            pipeline.refuse(vec![Part { kept: None, ..part }], 0, sampler, "shutdown", &stopping);
+        }
+    }
+
+    /// Has a part tried again after a while; it comes back where nothing is any more.
+    fn park(&self, pipeline: &Arc<Pipeline>, part: Part, step: usize, wait: Duration) -> Option<Part> {
+        let mut parked = self.parked();
+        if self.is_over.load(Ordering::Relaxed) {
+            return Some(part);
+        }
+        parked.push(Parked { part, pipeline: Arc::clone(pipeline), step, due: Instant::now() + wait });
+        None
     }
 
     fn parked(&self) -> MutexGuard<'_, Vec<Parked>> {
@@ -171,12 +202,12 @@ pub(in crate::pipeline) fn take_back(parts: Vec<Part>, step: usize, reason: &'st
     let mut others = Vec::new();
     for part in parts {
         let wait = part.kept.as_ref().and_then(|kept| kept.wait_after(reason));
-        match (part.kept.as_ref().map(|kept| Arc::clone(&kept.outlet)), wait) {
-            (Some(outlet), Some(wait)) => {
-                outlet.parked().push(Parked { part, step, due: Instant::now() + wait });
-                // A thread that has ended has given up what was parked, and this part with it.
-                let _ended = outlet.wake.send(Message::Parked);
-            }
+        match (part.kept.clone(), wait) {
+            (Some(kept), Some(wait)) => match kept.outlet.park(&kept.pipeline, part, step, wait) {
+                Some(part) => others.push(part),
+                // A thread that ends just now gives up what is parked.
+                None => drop(kept.outlet.wake.send(Message::Parked)),
+            },
             _ => others.push(part),
         }
     }
@@ -195,6 +226,19 @@ impl Kept {
                 (faults < FAULTS_MAX).then_some(wait)
             }
         }
+    }
+}
+
+/// Without the pipeline, which may hold what holds this.
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Parked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parked").field("step", &self.step).finish_non_exhaustive()
     }
 }
 

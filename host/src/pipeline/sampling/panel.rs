@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::batch::Batch;
 use crate::observe::metrics::{GaugeShare, Metrics, StageMetrics};
 use crate::pipeline::condition::Condition;
+use crate::pipeline::sampling::Terms;
 use crate::pipeline::stage::{Fault, FaultKind, Generation, Policy, PolicyVote};
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::pipeline::tenure::Tenure;
@@ -57,12 +58,23 @@ struct Seat {
 }
 
 impl Panel {
-    /// Of these stages, in order; a trace without error is kept by the fallback where its randomness is at least `threshold`.
-    pub(super) fn new(stages: &Arc<Stages>, metrics: &Arc<Metrics>, units: &[usize], threshold: u64) -> Panel {
-        let units = units.iter().map(|&stage| Unit { stage, seat: None, is_admitted: false }).collect();
-        let fallback = Fallback::new(threshold);
+    /// By the terms of the file that has these stages.
+    pub(super) fn new(stages: &Arc<Stages>, metrics: &Arc<Metrics>, terms: &Terms) -> Panel {
+        let units = terms.units.iter().map(|&stage| Unit { stage, seat: None, is_admitted: false }).collect();
+        let fallback = Fallback::new(terms.keys.fallback_threshold);
         let (stages, metrics) = (Arc::clone(stages), Arc::clone(metrics));
         Panel { stages, metrics, units, fallback, fallback_traces: 0, failed: Vec::new() }
+    }
+
+    /// By another file's from now on. Policies that stay keep their instances.
+    pub(super) fn stand_at(&mut self, stages: &Arc<Stages>, terms: &Terms) {
+        let mut before = std::mem::take(&mut self.units);
+        let mut seat = |stage| before.iter_mut().find(|unit| unit.stage == stage)?.seat.take();
+        let unit = |&stage: &usize| Unit { stage, seat: seat(stage), is_admitted: false };
+        self.units = terms.units.iter().map(unit).collect();
+        before.into_iter().filter_map(|unit| unit.seat).for_each(Seat::leave);
+        self.stages = Arc::clone(stages);
+        self.fallback = Fallback::new(terms.keys.fallback_threshold);
     }
 
     /// The verdicts of what serves now on traces that are due. All of them are by one snapshot of the stages.

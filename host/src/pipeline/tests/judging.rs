@@ -148,7 +148,7 @@ async fn a_replaced_generation_goes_however_busy_the_workers_are() {
     let steps = vec![vec![Step::Guests(vec![0])], vec![Step::Guests(vec![1])]];
     let rig = Rig::new(Signal::Traces, 2, generations, steps, exporters);
     for _ in 0..20 {
-        let old = Arc::downgrade(&rig.stages.snapshot()[0]);
+        let old = Arc::downgrade(rig.stages.snapshot().get(0).expect("serves"));
         let answers: Vec<_> = (0..50).map(|_| rig.submit(request(Signal::Traces, 1, 2))).collect();
         rig.stages.commit(vec![(0, Arc::new(generation("a")))]);
         rig.until("the old generation is gone", |_| old.strong_count() == 0).await;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::stage::Generation;
-use super::stages::Stages;
+use super::stages::{Current, Stages};
 use super::worker::Workers;
 use super::*;
 use crate::ack::Answer;
@@ -38,7 +38,7 @@ struct Rig {
     signal: Signal,
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
-    stages: Arc<Stages>,
+    stages: Arc<Current>,
     workers: Workers,
     pipelines: Vec<Arc<Pipeline>>,
     exporters: Vec<Arc<Exporter>>,
@@ -66,7 +66,7 @@ impl Rig {
         exporters: Vec<(model::Exporter, Arc<dyn Destination>)>,
     ) -> Rig {
         let metrics = Arc::new(Metrics::new());
-        let stages = Stages::new(generations, &metrics);
+        let stages = Current::new(Stages::new(generations, &metrics));
         let workers = Workers::start(threads, &stages, &metrics).expect("threads start");
         let start = |(config, destination): (model::Exporter, Arc<dyn Destination>)| {
             Arc::new(Exporter::start(&config, destination, &metrics))
@@ -78,6 +78,7 @@ impl Rig {
                 metrics: metrics.pipeline(&name, signal),
                 name,
                 signal,
+                stages: stages.stages(),
                 steps,
                 exporters: exporters.clone(),
                 workers: workers.way(),

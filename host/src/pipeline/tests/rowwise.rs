@@ -88,7 +88,7 @@ async fn case(seed: u64) {
     let steps = steps(&mut rng, stages.len());
     let of_step = |step: &Step| match step {
         Step::Guests(numbers) => Some(numbers.iter().map(|&number| (number, stages[number])).collect()),
-        Step::Merge(_) | Step::Sample(_) => None,
+        Step::Merge(_) | Step::Sample(..) => None,
     };
     let of_steps: Vec<Vec<_>> = steps.iter().filter_map(of_step).collect();
     let rig = Rig::new(signal, 1, generations, vec![steps], exporters);

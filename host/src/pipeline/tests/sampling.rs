@@ -147,8 +147,9 @@ impl Lab {
         exporter: (model::Exporter, Arc<dyn Destination>),
     ) -> Lab {
         let budget = Budget::new(1 << 30);
-        let sampler = Sampler::new(Arc::new(keys), vec![0], bytes_max, 2, &budget);
-        let mut steps = vec![Step::Sample(sampler)];
+        let sampler = Sampler::new(&keys.name, 2, &budget);
+        let terms = Terms { keys: Arc::new(keys), units: vec![0], bytes_max };
+        let mut steps = vec![Step::Sample(sampler, terms)];
         let mut generations = vec![policies];
         if let Some(after) = after {
             steps.push(Step::Guests(vec![1]));

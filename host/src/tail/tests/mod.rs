@@ -19,6 +19,7 @@ use crate::memory::Budget;
 
 mod memory;
 mod random;
+mod reconfigure;
 mod release;
 mod rules;
 

@@ -6,26 +6,36 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+
 use crate::admin::{self, health::HealthServers};
 use crate::config::model::{Config, DeadLetter, Stage, StageRole};
 use crate::control::health::Planned;
 use crate::control::history::History;
 use crate::control::{Build, Control};
-use crate::export::{self, Exporter};
+use crate::engine::own_ports::OwnPorts;
+use crate::engine::topology::{Common, Stopping, Topology};
+use crate::export;
 use crate::memory::Budget;
 use crate::memory::limit::{self, Limit};
 use crate::memory::maxima::{self, Maxima};
-use crate::memory::tail::{self as tail_memory, TailBounds};
+use crate::memory::tail::TailBounds;
 use crate::observe::dead_letter::DeadLetters;
 use crate::observe::metrics::Metrics;
 use crate::observe::readiness::Readiness;
 use crate::pipeline::Pipeline;
-use crate::pipeline::assemble::{AssembleError, Assembly, Shared, assemble};
+use crate::pipeline::assemble::AssembleError;
 use crate::pipeline::sampling::Samplers;
-use crate::pipeline::stages::{Snapshot, Stages};
+use crate::pipeline::stage::Generation;
+use crate::pipeline::stages::{Current, Snapshot, Stages};
 use crate::pipeline::worker::Workers;
-use crate::receive::{BindError, Handle, Limits, Server};
+use crate::receive::BindError;
 use crate::wasm::{self, Bundled, Compiler, GenerationSpec, Role, Runtime, RuntimeOptions};
+
+mod leftovers;
+mod own_ports;
+mod ports;
+mod topology;
 
 /// What the engine needs besides the configuration.
 #[derive(Clone, Debug)]
@@ -38,27 +48,27 @@ pub struct Surroundings {
     pub state: Option<PathBuf>,
     /// Threads that run guest code.
     pub workers: usize,
+    /// How long what a change of the file replaces may take to finish what it has.
+    pub drain: Duration,
 }
 
 /// A running engine.
 pub struct Engine {
-    /// Changes stages.
+    /// Changes what runs.
     pub control: Arc<Control>,
     /// Where it listens, for people: what, and where.
     pub addresses: Vec<(String, SocketAddr)>,
-    /// The process's byte budget and where it comes from.
+    /// The process's byte budget and where it comes from, by the first file.
     pub limit: Limit,
-    /// What tail samplers may hold.
+    /// What tail samplers may hold, by the first file.
     pub tail: Vec<TailBounds>,
-    /// What all parts may take, and what is set aside for them where that does not fit.
+    /// What all parts may take by the first file, and what is set aside for them where that does not fit.
     pub maxima: (Maxima, Option<String>),
     readiness: Arc<Readiness>,
-    servers: Vec<Handle>,
+    topology: Arc<Topology>,
     own_servers: Vec<tokio::task::JoinHandle<()>>,
     _health_servers: HealthServers,
-    pipelines: Vec<Arc<Pipeline>>,
     workers: Workers,
-    exporters: Vec<Arc<Exporter>>,
 }
 
 /// The engine did not start.
@@ -96,6 +106,9 @@ pub enum StartError {
         /// Why not.
         source: wasm::BuildError,
     },
+    /// A thread.
+    #[error("a worker thread cannot be started")]
+    Worker(#[source] std::io::Error),
     /// A defect of ours.
     #[error("building the stages was abandoned: {0}")]
     Abandoned(String),
@@ -116,14 +129,14 @@ impl Engine {
         let metrics = Arc::new(Metrics::new());
         let limit = limit::of(&config.memory);
         let budget = Budget::new(limit.bytes);
-        let receivers = bind_receivers(&config)?;
+        let ports = ports::open(&config, &[]).map_err(StartError::Bind)?;
         let own = OwnPorts::bind(&config).await?;
         // Asked from the first moment: what is being built is not ready.
         let readiness = Readiness::starting(Arc::new(Planned::of(&config)));
         let health_servers = HealthServers::start(&config.health_checks, &readiness).await;
         let health_servers = health_servers.map_err(|(address, source)| bind_own("a health check", address, source))?;
 
-        let workers = surroundings.workers;
+        let workers_count = surroundings.workers;
         let options = RuntimeOptions {
             budget: Arc::clone(&budget),
             bundled: surroundings.bundled,
@@ -133,41 +146,36 @@ impl Engine {
         let runtime = Runtime::new(options).map_err(StartError::Runtime)?;
         metrics.show_guests(runtime.guest_metrics());
         let build: Arc<Build> =
-            Arc::new(move |stage, number| runtime.build_generation(generation_spec(stage, number, workers)));
+            Arc::new(move |stage, number| runtime.build_generation(generation_spec(stage, number, workers_count)));
         let stages = Stages::new(first_generations(&build, &config).await?, &metrics);
-        let exporters = start_exporters(&config, limit.queue_bytes(config.exporters.len()), &metrics)?;
-        let tail_bytes_max = limit.tail_bytes(config.samplers().count());
-        let dead_letters = start_dead_letters(&config, &metrics)?;
-        let shared = Shared {
-            stages: &stages,
-            dead_letters: &dead_letters,
-            exporters: &exporters,
-            workers,
-            tail_bytes_max,
-            budget: &budget,
-            metrics: &metrics,
+        let current = Current::new(Arc::clone(&stages));
+        let workers = Workers::start(workers_count, &current, &metrics).map_err(StartError::Worker)?;
+        let common = Common {
+            workers: workers.way(),
+            workers_count,
+            budget: Arc::clone(&budget),
+            metrics: Arc::clone(&metrics),
+            current: Arc::clone(&current),
+            dead_letters: start_dead_letters(&config, &metrics)?,
+            writer: Arc::new(Mutex::new(std::io::stdout())),
+            drain: surroundings.drain,
         };
-        let assembly = assemble(&config, &shared).map_err(StartError::Assemble)?;
-        let tail = tail_memory::bounds(&config, &limit, workers);
-        let maxima = maxima_of(&config, &limit, &tail, workers, &stages.snapshot());
+        let topology = Topology::new(common, config.memory.clone(), limit);
+        topology.build(&config, &stages, ports)?.commit();
+        let tail = topology.bounds.load().to_vec();
+        let maxima = maxima_of(&config, &limit, &tail, workers_count, &stages.snapshot());
         let overcommitted = maxima.overcommitted(budget.bytes_used());
         let history = History::open(surroundings.state.as_deref(), own.admin_port(), &metrics);
-        let control = Control::new(build, config, stages, Arc::clone(&metrics), history);
+        let around = Arc::clone(&topology);
+        let control = Control::new(build, config, current, around, Arc::clone(&metrics), history);
         // What is kept for a rollback goes before data is refused.
         let kept = Arc::downgrade(&control);
         budget.relieve_with(move || kept.upgrade().is_some_and(|control| control.relieve()));
 
-        let mut addresses: Vec<_> =
-            receivers.iter().map(|(_, server)| (server.description(), server.local_addr())).collect();
-        addresses.extend(own.addresses());
-        addresses.extend(health_servers.addresses());
-        let Assembly { pipelines, inlets, workers } = assembly;
-        let serve = |(receiver, server): (usize, Server)| {
-            let intake = Arc::clone(&inlets[receiver]);
-            server.serve(intake, Arc::clone(&budget), &metrics)
-        };
-        let servers = receivers.into_iter().map(serve).collect();
-        let samplers = admin::Samplers { bounds: tail.clone(), why: Arc::new(Samplers(pipelines.clone())) };
+        let addresses = topology.addresses().into_iter().chain(own.addresses()).chain(health_servers.addresses());
+        let addresses = addresses.collect();
+        let samplers =
+            admin::Samplers { bounds: Arc::clone(&topology.bounds), why: Arc::<Samplers>::clone(&topology.samplers) };
         let state = surroundings.state.as_deref();
         let own_servers = own.serve(&control, &metrics, &budget, state, samplers, &readiness);
         readiness.serve(Arc::clone(&control) as _);
@@ -179,12 +187,10 @@ impl Engine {
             tail,
             maxima,
             readiness,
-            servers,
+            topology,
             own_servers,
             _health_servers: health_servers,
-            pipelines,
             workers,
-            exporters,
         })
     }
 
@@ -193,12 +199,14 @@ impl Engine {
         self.readiness.stop();
         self.control.stopped();
         // Who waits to be merged need not wait for anybody any more, and servers wait for them.
-        self.pipelines.iter().for_each(Pipeline::stop_waiting);
+        let Stopping { ports, pipelines, exporters, leaving } = self.topology.stop(deadline);
+        pipelines.iter().for_each(Pipeline::stop_waiting);
         let patience = deadline.saturating_duration_since(Instant::now());
-        futures_util::future::join_all(self.servers.into_iter().map(|server| server.shutdown(patience))).await;
+        join_all(ports.into_iter().map(|port| port.handle.shutdown(patience))).await;
+        // What changes have replaced needs the workers, too; it knows of the deadline.
+        let _late = tokio::time::timeout_at((deadline + LEFTOVERS_GRACE).into(), join_all(leaving)).await;
         // No request is inside any more; what waits for a decision gets it, and may need the workers.
-        let samplers = self.pipelines.clone();
-        let finishing = tokio::task::spawn_blocking(move || finish_samplers(&samplers, deadline));
+        let finishing = tokio::task::spawn_blocking(move || finish_samplers(&pipelines, deadline));
         if finishing.await.is_err() {
             tracing::error!("an internal error while tail samplers were finished");
         }
@@ -209,7 +217,7 @@ impl Engine {
             late.store(true, Ordering::Relaxed);
         }
         let patience = deadline.saturating_duration_since(Instant::now());
-        futures_util::future::join_all(self.exporters.iter().map(|exporter| exporter.shutdown(patience))).await;
+        join_all(exporters.iter().map(|exporter| exporter.shutdown(patience))).await;
         for server in self.own_servers {
             server.abort();
         }
@@ -226,11 +234,11 @@ fn finish_samplers(pipelines: &[Arc<Pipeline>], deadline: Instant) {
 
 /// Builds the first generation of every stage, one after another. Compiling takes seconds, and nothing of it belongs on an I/O
 /// thread.
-async fn first_generations(build: &Arc<Build>, config: &Config) -> Result<Snapshot, StartError> {
+async fn first_generations(build: &Arc<Build>, config: &Config) -> Result<Vec<Arc<dyn Generation>>, StartError> {
     let (build, stages) = (Arc::clone(build), config.stages.clone());
     let building = tokio::task::spawn_blocking(move || {
         let first = |stage: Stage| build(&stage, 1).map_err(|source| (Box::new(stage), source));
-        stages.into_iter().map(first).collect::<Result<Snapshot, _>>()
+        stages.into_iter().map(first).collect::<Result<Vec<_>, _>>()
     });
     let built = building.await.map_err(|panicked| StartError::Abandoned(panicked.to_string()))?;
     built.map_err(|(stage, source)| StartError::Stage { stage, source })
@@ -264,34 +272,6 @@ pub fn generation_spec(stage: &Stage, number: u64, workers: usize) -> Generation
     }
 }
 
-fn bind_receivers(config: &Config) -> Result<Vec<(usize, Server)>, StartError> {
-    let mut servers = Vec::new();
-    for (number, receiver) in config.receivers.iter().enumerate() {
-        if let Some(grpc) = &receiver.grpc {
-            servers
-                .push((number, Server::bind_grpc(&receiver.name, grpc, Limits::default()).map_err(StartError::Bind)?));
-        }
-        if let Some(http) = &receiver.http {
-            servers
-                .push((number, Server::bind_http(&receiver.name, http, Limits::default()).map_err(StartError::Bind)?));
-        }
-    }
-    Ok(servers)
-}
-
-fn start_exporters(config: &Config, bytes_max: u64, metrics: &Metrics) -> Result<Vec<Arc<Exporter>>, StartError> {
-    let stdout: export::Writer = Arc::new(Mutex::new(std::io::stdout()));
-    config
-        .exporters
-        .iter()
-        .map(|exporter| {
-            let destination = export::destination(&exporter.kind, Arc::clone(&stdout))
-                .map_err(|source| StartError::Exporter { exporter: exporter.name.clone(), source })?;
-            Ok(Arc::new(Exporter::start(exporter, destination, metrics).with_bytes_max(bytes_max)))
-        })
-        .collect()
-}
-
 fn start_dead_letters(config: &Config, metrics: &Metrics) -> Result<Option<Arc<DeadLetters>>, StartError> {
     let start = |keys: &DeadLetter| {
         DeadLetters::start(keys.path.clone(), keys.bytes_max, keys.payload, export::to_json, metrics).map(Arc::new)
@@ -303,53 +283,8 @@ fn bind_own(what: &'static str, address: SocketAddr, source: std::io::Error) -> 
     StartError::BindOwn { what, address, source }
 }
 
-/// The engine's own listeners, bound before anything else starts.
-struct OwnPorts {
-    metrics: Option<tokio::net::TcpListener>,
-    admin: tokio::net::TcpListener,
-}
-
-impl OwnPorts {
-    async fn bind(config: &Config) -> Result<Self, StartError> {
-        let bind = async |what, address: SocketAddr| {
-            let listener = tokio::net::TcpListener::bind(address).await;
-            listener.map_err(|source| bind_own(what, address, source))
-        };
-        let metrics = match config.metrics_address {
-            Some(address) => Some(bind("/metrics", address).await?),
-            None => None,
-        };
-        Ok(Self { metrics, admin: bind("the admin API", config.admin_address).await? })
-    }
-
-    /// The one that was given, or the one that was free.
-    fn admin_port(&self) -> u16 {
-        self.admin.local_addr().map_or(0, |address| address.port())
-    }
-
-    fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        let metrics = self.metrics.as_ref().and_then(|listener| listener.local_addr().ok());
-        let admin = self.admin.local_addr().ok();
-        let named = |name: &str, address: Option<SocketAddr>| address.map(|address| (name.to_owned(), address));
-        named("metrics", metrics).into_iter().chain(named("admin", admin)).collect()
-    }
-
-    fn serve(
-        self,
-        control: &Arc<Control>,
-        metrics: &Arc<Metrics>,
-        budget: &Arc<Budget>,
-        state: Option<&std::path::Path>,
-        samplers: admin::Samplers,
-        readiness: &Arc<Readiness>,
-    ) -> Vec<tokio::task::JoinHandle<()>> {
-        let pages = admin::metrics_page(Arc::clone(metrics), Arc::clone(budget));
-        let token = admin::token::make(state, &self.admin);
-        let api = admin::api(Arc::clone(control), token, Arc::clone(budget), samplers, Arc::clone(readiness));
-        let metrics = self.metrics.map(|listener| tokio::spawn(admin::serve::serve(listener, pages)));
-        metrics.into_iter().chain([tokio::spawn(admin::serve::serve(self.admin, api))]).collect()
-    }
-}
+/// Counting what is dropped at the deadline takes a moment.
+const LEFTOVERS_GRACE: Duration = Duration::from_millis(200);
 
 /// Long enough for an exporter's try and its answer, shorter than the 30 s that orchestrators grant.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(25);

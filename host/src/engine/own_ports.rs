@@ -1,0 +1,63 @@
+//! The engine's own listeners: `/metrics` and the admin API, bound before anything else starts.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::admin;
+use crate::config::model::Config;
+use crate::control::Control;
+use crate::engine::{StartError, bind_own};
+use crate::memory::Budget;
+use crate::observe::metrics::Metrics;
+use crate::observe::readiness::Readiness;
+
+pub(super) struct OwnPorts {
+    metrics: Option<TcpListener>,
+    admin: TcpListener,
+}
+
+impl OwnPorts {
+    pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
+        let bind = async |what, address: SocketAddr| {
+            let listener = TcpListener::bind(address).await;
+            listener.map_err(|source| bind_own(what, address, source))
+        };
+        let metrics = match config.metrics_address {
+            Some(address) => Some(bind("/metrics", address).await?),
+            None => None,
+        };
+        Ok(Self { metrics, admin: bind("the admin API", config.admin_address).await? })
+    }
+
+    /// The one that was given, or the one that was free.
+    pub(super) fn admin_port(&self) -> u16 {
+        self.admin.local_addr().map_or(0, |address| address.port())
+    }
+
+    pub(super) fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        let metrics = self.metrics.as_ref().and_then(|listener| listener.local_addr().ok());
+        let admin = self.admin.local_addr().ok();
+        let named = |name: &str, address: Option<SocketAddr>| address.map(|address| (name.to_owned(), address));
+        named("metrics", metrics).into_iter().chain(named("admin", admin)).collect()
+    }
+
+    pub(super) fn serve(
+        self,
+        control: &Arc<Control>,
+        metrics: &Arc<Metrics>,
+        budget: &Arc<Budget>,
+        state: Option<&Path>,
+        samplers: admin::Samplers,
+        readiness: &Arc<Readiness>,
+    ) -> Vec<JoinHandle<()>> {
+        let pages = admin::metrics_page(Arc::clone(metrics), Arc::clone(budget));
+        let token = admin::token::make(state, &self.admin);
+        let api = admin::api(Arc::clone(control), token, Arc::clone(budget), samplers, Arc::clone(readiness));
+        let metrics = self.metrics.map(|listener| tokio::spawn(admin::serve::serve(listener, pages)));
+        metrics.into_iter().chain([tokio::spawn(admin::serve::serve(self.admin, api))]).collect()
+    }
+}
