@@ -307,7 +307,7 @@ async fn stages_come_and_go_and_the_others_stay_as_they_are() {
     let is_kept = |control: &Control| control.current.snapshot().named("b").is_some_and(|b| Arc::ptr_eq(b, &kept));
     assert!(is_kept(&control) && control.current.stages().position("b") == Some(1));
     assert_eq!(control.current.stages().position("c"), Some(0), "where a was");
-    control.swap("c", None, Some("9".to_owned())).await.expect("swaps");
+    swap(&control, "c", None, Some("9".to_owned())).await.expect("swaps");
     control.reload(named(&path, ["a", "b"]), false, Who::Signal).await.expect("reloads");
     assert_eq!(serving(&control), "a 2, b 1", "numbers do not go back");
     control.reload(named(&path, ["c", "b"]), false, Who::Signal).await.expect("reloads");

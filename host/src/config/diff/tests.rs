@@ -83,7 +83,7 @@ fn other_content_of_a_table_is_a_change() {
     assert!(diff(&old, &new).is_empty());
     new.stages[0].tables = table("key,x\na,2\n");
     let diff = diff(&old, &new);
-    assert!(diff.is_live() && diff.stages[0].tables && !diff.stages[0].config, "{diff:?}");
+    assert!(diff.is_of_stages_alone() && diff.stages[0].tables && !diff.stages[0].config, "{diff:?}");
 }
 
 #[test]

@@ -29,11 +29,11 @@ fn rows(texts: &[&str]) -> Bytes {
 }
 
 fn state(rig: &Rig) -> StageState {
-    rig.stages.condition(0).expect("a stage").told().state
+    rig.stages.stages().condition(0).expect("a stage").told().state
 }
 
 fn restarts(rig: &Rig) -> usize {
-    rig.stages.condition(0).expect("a stage").told().restarts
+    rig.stages.stages().condition(0).expect("a stage").told().restarts
 }
 
 fn swap(rig: &Rig, number: u64) {
@@ -204,7 +204,7 @@ async fn one_broken_stage_of_two_holds_back_only_what_it_would_see() {
     for _ in 0..50 {
         assert!(matches!(rig.send(rows(&["a =0", "b !0"])).await, Outcome::Retry { .. }), "of both, the worse answer");
     }
-    let condition = |index| rig.stages.condition(index).expect("a stage").told().state;
+    let condition = |index| rig.stages.stages().condition(index).expect("a stage").told().state;
     assert_eq!((condition(0), condition(1)), (StageState::Ok, StageState::Recoverable));
     assert!(seen.load(Ordering::Relaxed) > 100);
     let out = got_out(rig, &sink).await;
