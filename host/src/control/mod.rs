@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,8 @@ pub struct Control {
     state: Mutex<State>,
     /// The configuration file, once it is known.
     file: OnceLock<PathBuf>,
+    /// How often the engine wrote it.
+    writes: AtomicU64,
 }
 
 /// Builds a generation of this number. May block for as long as compiling takes.
@@ -123,7 +126,8 @@ impl Control {
         let first = config.stages.iter().zip(generations.iter()).map(first).collect();
         let state = Mutex::new(State { stages: first, file: config });
         let (kept, change) = (Kept::new(&metrics), tokio::sync::Mutex::default());
-        Arc::new(Self { build, stages, metrics, history, kept, change, state, file: OnceLock::new() })
+        let (file, writes) = (OnceLock::new(), AtomicU64::new(0));
+        Arc::new(Self { build, stages, metrics, history, kept, change, state, file, writes })
     }
 
     /// Brings the stages of which the file says something new, in its text or in a component that it names, to what it says. All
@@ -135,9 +139,27 @@ impl Control {
     /// # Errors
     /// See [`SwapError`]; nothing has changed then.
     pub async fn reload(self: &Arc<Self>, next: Config, force: bool, who: Who) -> Result<Vec<Swapped>, SwapError> {
+        self.reload_of(self.writes(), next, force, who).await
+    }
+
+    /// The same of a file that was read when the engine had written it so many times: if it has written it since, that is
+    /// [`SwapError::Stale`], and no refusal.
+    ///
+    /// # Errors
+    /// See [`SwapError`]; nothing has changed then.
+    pub async fn reload_of(
+        self: &Arc<Self>,
+        writes: u64,
+        next: Config,
+        force: bool,
+        who: Who,
+    ) -> Result<Vec<Swapped>, SwapError> {
         let control = Arc::clone(self);
         to_its_end(async move {
             let change = control.change.lock().await;
+            if control.writes() != writes {
+                return Err(SwapError::Stale);
+            }
             let committed = control.reload_alone(next, force, &who).await;
             let committed = control.noted(committed, None, &who)?;
             drop(change);
@@ -173,6 +195,11 @@ impl Control {
             drift: self.drift(known, &state.file.files),
         };
         state.stages.iter().zip(self.stages.snapshot().iter()).map(serving).collect()
+    }
+
+    /// How often the engine wrote its file. To be asked before the file is read.
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Acquire)
     }
 
     /// What changed so far.

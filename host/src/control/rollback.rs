@@ -29,7 +29,7 @@ impl Control {
     async fn rollback_alone(&self, stage: &str, to: Option<u64>, who: &Who) -> Result<Committed, SwapError> {
         let (index, _) = self.find(stage)?;
         let serving = self.stages.snapshot()[index].number();
-        let past = self.kept.target(stage, to, serving).ok_or_else(|| SwapError::NoGeneration {
+        let past = self.kept.target(stage, to).ok_or_else(|| SwapError::NoGeneration {
             stage: stage.to_owned(),
             wanted: to.map_or_else(|| "earlier generation".to_owned(), |number| format!("generation {number}")),
             known: numbers(&self.kept.numbers(stage)),
