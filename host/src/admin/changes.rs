@@ -149,7 +149,7 @@ fn who(headers: &HeaderMap) -> Who {
 fn refused(error: &SwapError) -> Response {
     let status = match error {
         SwapError::UnknownStage { .. } | SwapError::NoGeneration { .. } => StatusCode::NOT_FOUND,
-        SwapError::Drifted { .. } => StatusCode::CONFLICT,
+        SwapError::Drifted { .. } | SwapError::Stale => StatusCode::CONFLICT,
         SwapError::OtherChanges { .. }
         | SwapError::FileOnly { .. }
         | SwapError::Build { .. }

@@ -120,26 +120,33 @@ async fn changed(followed: Option<&mut Followed>) {
 }
 
 /// Both success and failure leave a line.
-async fn reload(control: &Arc<Control>, file: &Path, followed: Option<&mut Followed>, who: Who) {
-    let path = file.to_path_buf();
-    let Ok(loaded) = tokio::task::spawn_blocking(move || config::load(&path)).await else { return };
-    let loaded = match loaded {
-        Ok(loaded) => loaded,
-        Err(report) => {
-            if let Some(followed) = followed {
-                followed.invalid(&report).await;
+async fn reload(control: &Arc<Control>, file: &Path, mut followed: Option<&mut Followed>, who: Who) {
+    loop {
+        let (path, writes) = (file.to_path_buf(), control.writes());
+        let Ok(loaded) = tokio::task::spawn_blocking(move || config::load(&path)).await else { return };
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(report) => {
+                if let Some(followed) = followed {
+                    followed.invalid(&report).await;
+                }
+                return tracing::error!("the changed file is not valid, nothing was changed\n{report}");
             }
-            return tracing::error!("the changed file is not valid, nothing was changed\n{report}");
+        };
+        // Before its components are read: what is written to them meanwhile is a change.
+        if let Some(followed) = followed.as_deref_mut() {
+            followed.valid(&loaded).await;
         }
-    };
-    // Before its components are read: what is written to them meanwhile is a change.
-    if let Some(followed) = followed {
-        followed.valid(&loaded).await;
-    }
-    match control.apply(loaded.config.clone(), false, who).await {
-        Ok(applied) if applied.is_empty() => tracing::info!("the file was read again: nothing differs"),
-        Ok(_) => {}
-        Err(error) => tracing::error!("nothing was changed: {}{}", report::chain(&error), in_own_file(&loaded, &error)),
+        match control.apply_of(writes, loaded.config.clone(), false, who.clone()).await {
+            // A swap that was under way has written it: each time round one has come to its end.
+            Err(SwapError::Stale) => {}
+            Ok(applied) if applied.is_empty() => return tracing::info!("the file was read again: nothing differs"),
+            Ok(_) => return,
+            Err(error) => {
+                let (chain, place) = (report::chain(&error), in_own_file(&loaded, &error));
+                return tracing::error!("nothing was changed: {chain}{place}");
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::known::Known;
 use super::{Candidate, Control, Reloaded, SwapError, Who, blocking, named};
@@ -44,10 +45,17 @@ impl Control {
     /// # Errors
     /// See [`FileError`]; nothing has changed then.
     pub async fn reload_file(self: &Arc<Self>, force: bool, who: Who) -> Result<Reloaded, FileError> {
-        let file = self.file.get().cloned().ok_or(FileError::NoFile)?;
-        let loaded = blocking(move || config::load(&file)).await?;
-        let Loaded { config, .. } = loaded.map_err(|report| FileError::Invalid(Box::new(report)))?;
-        Ok(self.reload(config, force, who).await?)
+        let file = self.file.get().ok_or(FileError::NoFile)?;
+        loop {
+            let (file, writes) = (file.clone(), self.writes());
+            let loaded = blocking(move || config::load(&file)).await?;
+            let Loaded { config, .. } = loaded.map_err(|report| FileError::Invalid(Box::new(report)))?;
+            match self.reload_of(writes, config, force, who.clone()).await {
+                // Each time round somebody else's change has come to its end.
+                Err(SwapError::Stale) => {}
+                reloaded => return Ok(reloaded?),
+            }
+        }
     }
 
     /// Has the file say what a candidate is made of, which then is what the file says. What serves is not touched.
@@ -75,6 +83,8 @@ impl Control {
             Ok(rewritten)
         });
         let Rewritten { config, .. } = written.await?.map_err(not_written)?;
+        // Whoever has read the file before does so again.
+        self.writes.fetch_add(1, Ordering::AcqRel);
         if let Some(filed) = named(&config.stages, &stage) {
             candidate.stage = filed;
         }

@@ -26,6 +26,8 @@ pub(super) struct Kept {
 struct OfStage {
     /// Under which number what serves served first, where a rollback brought it back.
     origin: Option<u64>,
+    /// Origins of what served before it, the last one last, less what was rolled back from.
+    lineage: Vec<u64>,
     /// The last one that served comes last.
     past: VecDeque<Past>,
 }
@@ -64,6 +66,13 @@ impl Kept {
             stage,
         };
         of_stage.origin = origin;
+        match origin.and_then(|origin| of_stage.lineage.iter().position(|before| *before == origin)) {
+            Some(place) => of_stage.lineage.truncate(place),
+            None => of_stage.lineage.push(retired.origin),
+        }
+        if of_stage.lineage.len() > PAST_MAX {
+            of_stage.lineage.remove(0);
+        }
         of_stage.past.retain(|past| Some(past.origin) != origin && past.origin != retired.origin);
         let name = retired.stage.name.clone();
         of_stage.past.push_back(retired);
@@ -87,17 +96,17 @@ impl Kept {
         drop(gone);
     }
 
-    /// What a rollback returns to: the generation of this number, else the one that served before what serves now (under the number
-    /// `serving`). Returning twice goes back twice: what was rolled back from is not come back to.
-    pub(super) fn target(&self, stage: &str, to: Option<u64>, serving: u64) -> Option<Past> {
+    /// What a rollback returns to: the generation of this number, else the last one that served before what serves now. Returning
+    /// twice goes back twice: what was rolled back from is not come back to.
+    pub(super) fn target(&self, stage: &str, to: Option<u64>) -> Option<Past> {
         let stages = self.stages();
-        let of_stage = stages.get(stage)?;
-        let origin = of_stage.origin.unwrap_or(serving);
-        let is_target = |past: &&Past| match to {
-            Some(number) => past.number == number || past.origin == number,
-            None => past.origin < origin,
+        let OfStage { lineage, past, .. } = stages.get(stage)?;
+        let of_origin = |origin: &u64| past.iter().find(|past| past.origin == *origin);
+        let target = match to {
+            Some(number) => past.iter().find(|past| past.number == number || past.origin == number),
+            None => lineage.iter().rev().find_map(of_origin),
         };
-        of_stage.past.iter().filter(is_target).max_by_key(|past| past.origin).cloned()
+        target.cloned()
     }
 
     /// Numbers that a rollback can return to, ascending.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,8 @@ pub struct Control {
     state: Mutex<State>,
     /// The configuration file, once it is known.
     file: OnceLock<PathBuf>,
+    /// How often the engine wrote it.
+    writes: AtomicU64,
 }
 
 /// Builds a generation of this number. May block for as long as compiling takes.
@@ -142,7 +145,8 @@ impl Control {
         }
         let state = Mutex::new(State { stages, numbers: BTreeMap::new(), file: config });
         let (kept, change) = (Kept::new(&metrics), tokio::sync::Mutex::default());
-        Arc::new(Self { build, current, topology, metrics, history, kept, change, state, file: OnceLock::new() })
+        let (file, writes) = (OnceLock::new(), AtomicU64::new(0));
+        Arc::new(Self { build, current, topology, metrics, history, kept, change, state, file, writes })
     }
 
     /// Replaces one stage's component, config or both. What serves already is built again, as a new generation: so instances can be
@@ -175,6 +179,11 @@ impl Control {
             })
         };
         state.stages.iter().filter_map(serving).collect()
+    }
+
+    /// How often the engine wrote its file. To be asked before the file is read.
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Acquire)
     }
 
     /// What changed so far.

@@ -24,17 +24,41 @@ impl Control {
     /// # Errors
     /// See [`SwapError`]; nothing has changed then.
     pub async fn reload(self: &Arc<Self>, next: Config, force: bool, who: Who) -> Result<Reloaded, SwapError> {
-        Ok(self.apply(next, force, who).await?.drained().await)
+        self.reload_of(self.writes(), next, force, who).await
+    }
+
+    /// The same of a file that was read when the engine had written it so many times: if it has written it since, that is
+    /// [`SwapError::Stale`], and no refusal.
+    ///
+    /// # Errors
+    /// See [`SwapError`]; nothing has changed then.
+    pub async fn reload_of(
+        self: &Arc<Self>,
+        writes: u64,
+        next: Config,
+        force: bool,
+        who: Who,
+    ) -> Result<Reloaded, SwapError> {
+        Ok(self.apply_of(writes, next, force, who).await?.drained().await)
     }
 
     /// The same, without a wait for the last batches of what was replaced.
     ///
     /// # Errors
     /// See [`SwapError`]; nothing has changed then.
-    pub async fn apply(self: &Arc<Self>, next: Config, force: bool, who: Who) -> Result<Applied, SwapError> {
+    pub async fn apply_of(
+        self: &Arc<Self>,
+        writes: u64,
+        next: Config,
+        force: bool,
+        who: Who,
+    ) -> Result<Applied, SwapError> {
         let control = Arc::clone(self);
         to_its_end(async move {
             let _change = control.change.lock().await;
+            if control.writes() != writes {
+                return Err(SwapError::Stale);
+            }
             let committed = control.reload_alone(next, force, &who).await;
             let committed = control.noted(committed, None, &who)?;
             if !committed.is_empty() {

@@ -91,13 +91,16 @@ pub enum SwapError {
     },
     /// Stages serve what the file does not say, and the file now says something else of them than before.
     #[error(
-        "the file also changes {stages}, swapped since it was loaded: nothing was changed; write what serves into the file, or have the \
-         file's word count: `sluicebox reload --force`"
+        "the file changes {stages}, swapped since it was loaded: write what serves into the file, or have the file's word count by \
+         `sluicebox reload --force`"
     )]
     Drifted {
         /// Their names.
         stages: String,
     },
+    /// The engine wrote the file after it was read.
+    #[error("the file was written meanwhile: it has to be read again")]
+    Stale,
     /// A rollback to what is not known.
     #[error("no {wanted} of stage \"{stage}\" can be returned to: {known}")]
     NoGeneration {
@@ -172,6 +175,7 @@ impl SwapError {
             | SwapError::OtherChanges { .. }
             | SwapError::FileOnly { .. }
             | SwapError::Drifted { .. }
+            | SwapError::Stale
             | SwapError::NoGeneration { .. }
             | SwapError::Gone { .. } => "plan",
             SwapError::NotWritten { .. } => "write",

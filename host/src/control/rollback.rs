@@ -32,7 +32,7 @@ impl Control {
         self.find(stage)?;
         let old = self.current.snapshot().named(stage).map(Arc::clone);
         let serving = old.as_ref().map_or(0, |old| old.number());
-        let past = self.kept.target(stage, to, serving).ok_or_else(|| SwapError::NoGeneration {
+        let past = self.kept.target(stage, to).ok_or_else(|| SwapError::NoGeneration {
             stage: stage.to_owned(),
             wanted: to.map_or_else(|| "earlier generation".to_owned(), |number| format!("generation {number}")),
             known: numbers(&self.kept.numbers(stage)),
