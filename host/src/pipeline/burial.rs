@@ -99,7 +99,8 @@ impl Pipeline {
         }
     }
 
-    /// Stages behind the last one that edits, if one does and none of those passes what it fails to judge. A stage that stands before it as well is not among them.
+    /// Stages behind the last one that edits, if one does and none of those passes what it fails to judge. A stage that stands before it as
+    /// well is not among them.
     pub(super) fn behind_edits(&self, snapshot: &Snapshot) -> Vec<usize> {
         let stages = |step: &Step| match step {
             Step::Guests(stages) => stages.clone(),
