@@ -131,7 +131,8 @@ fn is_harmless(c: char) -> bool {
 /// A number as a line has it; integers without a point.
 pub(super) fn write_number(out: &mut String, number: f64) {
     let size = number.abs();
-    let is_plain = size == 0.0 || (size < PLAIN_NUMBER_MAX && size >= 1.0 / PLAIN_NUMBER_MAX) || !number.is_finite();
+    let is_usual = (1.0 / PLAIN_NUMBER_MAX..PLAIN_NUMBER_MAX).contains(&size);
+    let is_plain = is_usual || size == 0.0 || !number.is_finite();
     // Writing to a String cannot fail.
     let _infallible = if is_plain { write!(out, "{number}") } else { write!(out, "{number:e}") };
 }

@@ -185,7 +185,7 @@ impl<'a> Parts<'a> {
     fn keep_processor(&mut self, id: &'a str, place: Place, processor: Processor) {
         let step = match processor {
             Processor::Stage(stage) => {
-                self.stages.push(stage);
+                self.stages.push(*stage);
                 Some(Step::Guest(id.to_owned()))
             }
             Processor::Merge(merge) => Some(Step::Merge(merge)),

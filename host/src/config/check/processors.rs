@@ -43,7 +43,7 @@ pub(in crate::config) const OWN_KEYS: [&str; 4] = ["keys", "limits", "on_fault",
 
 /// A processor of the file.
 pub(super) enum Processor {
-    Stage(Stage),
+    Stage(Box<Stage>),
     Merge(Arc<Merge>),
     /// With the stages of its policies.
     Sample(Arc<TailSampling>, Vec<Stage>),
@@ -278,7 +278,7 @@ pub(super) fn read(name: &str, kind: &str, section: Section<'_>, node: &Node) ->
             let (sampler, policies) = tail_sampling(name, section);
             Processor::Sample(sampler, policies)
         }
-        "wasm" => Processor::Stage(wasm(name, section)),
-        bundled_kind => Processor::Stage(bundled(name, bundled_kind, section, node)),
+        "wasm" => Processor::Stage(Box::new(wasm(name, section))),
+        bundled_kind => Processor::Stage(Box::new(bundled(name, bundled_kind, section, node))),
     }
 }
