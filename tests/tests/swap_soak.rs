@@ -28,6 +28,7 @@ const MIB: u64 = 1 << 20;
 /// What the two versions drop: spans of one ring each, of which each stage takes those of one method.
 const RINGS: [&str; 2] = ["blue", "green"];
 const METHODS: [&str; 3] = ["GET", "POST", "PUT"];
+const WORKERS: u64 = 2;
 const STAGES: [&str; 3] = ["wasm/get", "wasm/post", "wasm/put"];
 
 struct Scale {
@@ -131,7 +132,9 @@ fn droppers(message: &ExportTraceServiceRequest) -> Vec<Option<(usize, usize)>> 
 }
 
 async fn start(sink: &Sink) -> Engine {
-    let started = Engine::start_in(&[], |directory, addresses| {
+    let workers = WORKERS.to_string();
+    let arguments = ["--workers", workers.as_str()];
+    let started = Engine::start_in(&arguments, |directory, addresses| {
         std::fs::copy(guest("filter")?, directory.join("filter.wasm"))?;
         Ok(std::fs::write(directory.join("sluicebox.yaml"), addresses.fill(&file(sink, 0)))?)
     });
@@ -175,6 +178,13 @@ async fn swap(engine: &Engine, component: &[u8], version: usize) -> Duration {
     begun.elapsed()
 }
 
+/// Waits until what serves now has judged something: more calls have ended than could be under way.
+async fn until_judged(engine: &Engine) {
+    let calls = |metrics: &Metrics| metrics.sum("stage_calls", &[("stage", STAGES[0])]);
+    let before = calls(&engine.metrics().await.unwrap());
+    engine.until(BOUND, "it judges", |metrics| calls(metrics) > before + WORKERS).await.unwrap();
+}
+
 fn middle(times: &mut [Duration]) -> (Duration, Duration) {
     times.sort_unstable();
     (times[times.len() / 2], times[times.len() - 1])
@@ -202,6 +212,9 @@ async fn swaps_at_a_quarter_of_full_load_lose_repeat_and_refuse_nothing() {
     let mut resident_after = Vec::new();
     for number in 0..scale.swaps as usize {
         times.push(swap(&engine, &components[number % 2], number % 2).await);
+        if number < 2 {
+            until_judged(&engine).await;
+        }
         if (number + 1).is_multiple_of(scale.swaps as usize / 10) {
             resident_after.push(engine.process.rss_bytes().unwrap() / MIB);
         }
@@ -327,6 +340,9 @@ async fn several_stages_change_at_once() {
             |m: &Metrics| STAGES.iter().all(|stage| m.sum("stage_generation", &[("stage", stage)]) == number + 1);
         engine.until(BOUND, "all three serve", all_serve).await.unwrap();
         times.push(begun.elapsed());
+        if number <= 2 {
+            until_judged(&engine).await;
+        }
     }
     let mut swapped = load.stop().await.unwrap();
     let metrics = engine.settled_account(BOUND).await.unwrap();

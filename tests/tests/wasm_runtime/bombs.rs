@@ -60,7 +60,7 @@ fn the_compilers_limits_hold() {
     // Of CPU time, in seconds; of address space, in KiB; of machine code, in blocks of 512 bytes.
     let cases = [
         ("-St 2; ulimit -Ht 3", Bomb::Jumps.component(), "more CPU time"),
-        ("-v 1500000", Bomb::Jumps.component(), "memory"),
+        ("-v 350000", Bomb::DeepBlocks.component(), "memory"),
         ("-f 256", filter, "more machine code"),
     ];
     for (number, (ulimit, large, said)) in (1..).zip(cases) {
