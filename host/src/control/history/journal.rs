@@ -74,17 +74,18 @@ impl Journal {
 impl Writer {
     fn write_all(&self, lines: &Receiver<Line>) {
         while let Ok(Line { text, written }) = lines.recv() {
-            match append(&self.file, &text) {
-                // The process may be killed from here on; the machine may not lose power before this.
+            let appended = append(&self.file, &text);
+            if appended.is_err() {
+                self.lost.inc();
+            }
+            // The process may be killed from here on. Whoever waited may have left.
+            let _left = written.send(());
+            match appended {
+                // So that the machine may lose power, too; nobody waits for that.
                 Ok(file) if lines.is_empty() => self.told(file.sync_data()),
                 Ok(_) => {}
-                Err(error) => {
-                    self.lost.inc();
-                    self.told(Err(error));
-                }
+                Err(error) => self.told(Err(error)),
             }
-            // Whoever waited may have left.
-            let _left = written.send(());
         }
     }
 
