@@ -10,6 +10,7 @@ use crate::observe::metrics::Metrics;
 use crate::pipeline::bisect::BISECTING_MAX;
 use crate::pipeline::hand_over::FAILING_VOTES_UNTIL;
 use crate::pipeline::inlet::Inlet;
+use crate::pipeline::judge::ALONE_MAX;
 use crate::pipeline::merge::Merger;
 use crate::pipeline::sampling::{Sampler, Terms};
 use crate::pipeline::stages::{Current, Stages};
@@ -133,6 +134,7 @@ fn built(pipeline: &model::Pipeline, steps: Vec<Step>, shared: &Shared<'_>) -> P
         all_metrics: Arc::clone(shared.metrics),
         failing_votes_until: FAILING_VOTES_UNTIL,
         bisecting_max: BISECTING_MAX,
+        alone_max: ALONE_MAX,
         dead_letters: shared.dead_letters.clone(),
         open_parts: 0.into(),
     }

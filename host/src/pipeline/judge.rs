@@ -30,7 +30,7 @@ use crate::pipeline::{Part, Pipeline, retry};
 const RETRY_AFTER_FAULT: Duration = Duration::from_secs(1);
 /// After a fault on several requests each is judged alone, as many as there is time for: a guest that faults always, at its
 /// deadline, must not keep the thread for minutes.
-const ALONE_MAX: Duration = Duration::from_secs(1);
+pub(super) const ALONE_MAX: Duration = Duration::from_secs(1);
 
 /// One worker's instances and counters.
 pub struct Bench {
@@ -89,7 +89,7 @@ impl Bench {
 
     /// One request must not cost the others theirs.
     fn judge_each(&mut self, trial: &Trial<'_>, parts: Vec<Part>, unjudged: &Unjudged) -> Vec<Part> {
-        let until = Instant::now() + ALONE_MAX;
+        let until = Instant::now() + trial.pipeline.alone_max;
         let mut time_left = trial.pipeline.bisecting_max;
         let mut left = Vec::with_capacity(parts.len());
         let mut parts = parts.into_iter();

@@ -66,6 +66,8 @@ pub struct Pipeline {
     failing_votes_until: Duration,
     /// For the bisections of one batch.
     bisecting_max: Duration,
+    /// For the requests of one batch that are judged alone.
+    alone_max: Duration,
     /// Where it is told what stages could not judge.
     dead_letters: Option<Arc<DeadLetters>>,
     /// Parts inside: they came in, and were neither handed over nor answered.

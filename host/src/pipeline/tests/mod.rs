@@ -86,6 +86,7 @@ impl Rig {
                 all_metrics: Arc::clone(&metrics),
                 failing_votes_until: patience.failing_votes_until,
                 bisecting_max: patience.bisecting_max,
+                alone_max: PATIENCE,
                 dead_letters: None,
                 open_parts: 0.into(),
             })
