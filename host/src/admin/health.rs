@@ -126,7 +126,7 @@ fn text(report: &Report, is_verbose: bool) -> String {
         }
         for stage in &health.stages {
             let StageHealth { stage: name, state, reason, .. } = stage;
-            if is_verbose || report.phase == Phase::Serving && *state == StageState::Permanent {
+            if is_verbose || report.phase == Phase::Serving && !ready && *state != StageState::Ok {
                 let reason = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
                 let state = state.as_str();
                 line(format_args!("pipeline \"{}\": stage \"{name}\" is {state}{reason}", health.pipeline));

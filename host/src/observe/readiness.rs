@@ -2,11 +2,15 @@
 //! nothing of the telemetry.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use super::health::StageState;
+
+/// A stage that has been recoverable for so long and has not recovered makes its pipeline not ready: nothing gets through it, or round it
+/// only, and whoever watches should know.
+const RECOVERY_SECONDS_MAX: u64 = 60;
 
 /// What stages of pipelines do now.
 pub trait Pipelines: Send + Sync {
@@ -75,7 +79,7 @@ pub struct Report {
 /// One pipeline of a [`Report`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PipelineReport {
-    /// False if one of its stages is not called any more.
+    /// False if one of its stages is not called any more, or has not recovered for a minute.
     pub ready: bool,
     /// Its stages.
     #[serde(flatten)]
@@ -107,13 +111,17 @@ impl Readiness {
 
     /// What is ready, and what is not.
     pub fn report(&self) -> Report {
+        self.report_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+    }
+
+    fn report_at(&self, now_unix: u64) -> Report {
         let (phase, pipelines) = {
             let course = self.course();
             (course.phase, Arc::clone(&course.pipelines))
         };
         let report = |health: PipelineHealth| {
-            let works = |stage: &StageHealth| matches!(stage.state, StageState::Ok | StageState::Recoverable);
-            PipelineReport { ready: phase == Phase::Serving && health.stages.iter().all(works), health }
+            let works = health.stages.iter().all(|stage| stage.works_at(now_unix));
+            PipelineReport { ready: phase == Phase::Serving && works, health }
         };
         let pipelines: Vec<_> = pipelines.pipelines().into_iter().map(report).collect();
         Report { ready: phase == Phase::Serving && pipelines.iter().all(|pipeline| pipeline.ready), phase, pipelines }
@@ -121,6 +129,16 @@ impl Readiness {
 
     fn course(&self) -> MutexGuard<'_, Course> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StageHealth {
+    fn works_at(&self, now_unix: u64) -> bool {
+        match self.state {
+            StageState::Ok => true,
+            StageState::Recoverable => now_unix.saturating_sub(self.since_unix) < RECOVERY_SECONDS_MAX,
+            StageState::Starting | StageState::Permanent | StageState::Stopped => false,
+        }
     }
 }
 
@@ -162,8 +180,10 @@ mod tests {
             let readiness = Readiness::starting(Arc::new(Of(states.clone())));
             assert!(!readiness.report().ready && readiness.serving_since().is_none());
             readiness.serve(Arc::new(Of(states.clone())));
-            let report = readiness.report();
+            let report = readiness.report_at(60);
             assert_eq!((report.ready, report.phase), (ready, Phase::Serving), "{states:?}");
+            let recovers = !states.contains(&Permanent) && !states.contains(&Recoverable);
+            assert_eq!(readiness.report_at(61).ready, recovers, "a minute later: {states:?}");
             let of_each: Vec<_> = report.pipelines.iter().map(|pipeline| pipeline.ready).collect();
             assert_eq!(of_each, states.iter().map(|&state| state != Permanent).collect::<Vec<_>>());
             assert!(readiness.serving_since().is_some());
