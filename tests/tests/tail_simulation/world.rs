@@ -250,8 +250,6 @@ impl World {
                 wait_after_root: drawn.wait_after_root,
                 span_limit: drawn.span_limit,
                 trace_bytes_limit: drawn.trace_bytes_limit,
-                traces_max: drawn.traces_max,
-                evicts: drawn.evicts,
                 records_decisions: drawn.records_decisions,
                 ..lane.settings.clone()
             };
