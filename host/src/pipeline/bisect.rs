@@ -6,6 +6,7 @@
 //!
 //! A record is blamed only where the stage judges others: a broken guest must not cost all of them.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -50,8 +51,8 @@ struct Search<'a> {
     in_vain: u32,
     /// How the whole request faulted: the answer where no record is to blame.
     whole: Rejection,
-    /// What faulted last.
-    last: Option<(usize, Fault)>,
+    /// How other stages faulted, by index.
+    others: BTreeMap<usize, Fault>,
 }
 
 impl Bench {
@@ -69,15 +70,15 @@ impl Bench {
         let poison = RowSet::empty(Level::Item, items);
         let (time_max, whole) = (*time_left, rejection);
         self.search_for(Some(whole.index));
-        let mut search = Search { trial, body, items, poison, started, time_max, in_vain: 0, whole, last: None };
+        let mut search =
+            Search { trial, body, items, poison, started, time_max, in_vain: 0, whole, others: BTreeMap::new() };
         let result = self.search(&mut search, &batch);
         self.search_for(None);
-        // A search that another stage ended is a failure of that one, too.
-        if let (Err(_), Some((index, fault))) = (&result, &search.last)
-            && *index != search.whole.index
-            && let Some(generation) = trial.snapshot.get(*index)
-        {
-            self.note_failed(*index, generation.as_ref(), fault);
+        // A search in vain is a failure of every stage that faulted in it; that of its own is known.
+        for (index, fault) in search.others.iter().filter(|_| result.is_err()) {
+            if let Some(generation) = trial.snapshot.get(*index) {
+                self.note_failed(*index, generation.as_ref(), fault);
+            }
         }
         *time_left = time_left.saturating_sub(started.elapsed());
         result
@@ -94,7 +95,8 @@ impl Bench {
                 }
                 break judged;
             }
-            let (row, Rejection { index, stage, fault, shown, .. }) = self.culprit(search)?;
+            let (row, rejection) = self.culprit(search)?;
+            let Rejection { index, stage, fault, shown, .. } = *rejection;
             search.poison.insert(row);
             found.push(Poison { index, stage, account: batch.account_of(row..row + 1), row, fault, shown });
         };
@@ -107,7 +109,7 @@ impl Bench {
     }
 
     /// A row that faults alone, of a request that faults as a whole.
-    fn culprit(&mut self, search: &mut Search<'_>) -> Result<(u32, Rejection), Unjudged> {
+    fn culprit(&mut self, search: &mut Search<'_>) -> Result<(u32, Box<Rejection>), Unjudged> {
         if search.items == 0 {
             // What it faults on is a resource that has no rows.
             return Err(search.unresolved());
@@ -137,7 +139,7 @@ impl Bench {
     }
 
     /// Judges only these item rows, without those found to be poison; or says how they fault.
-    fn probe(&mut self, search: &mut Search<'_>, rows: Range<u32>) -> Result<Result<Judged, Rejection>, Unjudged> {
+    fn probe(&mut self, search: &mut Search<'_>, rows: Range<u32>) -> Result<Result<Judged, Box<Rejection>>, Unjudged> {
         if search.started.elapsed() >= search.time_max || search.in_vain >= CALLS_IN_VAIN_MAX {
             return Err(search.unresolved());
         }
@@ -148,7 +150,9 @@ impl Bench {
             Ok(judged) => Ok(Ok(judged)),
             Err(Unjudged::Rejected(rejection)) if rejection.cause == Cause::Content => {
                 search.in_vain += u32::from(!self.has_judged(search.trial, rejection.index));
-                search.last = Some((rejection.index, rejection.fault.clone()));
+                if rejection.index != search.whole.index {
+                    search.others.insert(rejection.index, rejection.fault.clone());
+                }
                 Ok(Err(rejection))
             }
             Err(unjudged) => Err(unjudged),
@@ -159,6 +163,6 @@ impl Bench {
 impl Search<'_> {
     /// No record is blamed.
     fn unresolved(&self) -> Unjudged {
-        Unjudged::Rejected(self.whole.clone())
+        Unjudged::Rejected(Box::new(self.whole.clone()))
     }
 }

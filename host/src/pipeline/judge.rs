@@ -120,7 +120,7 @@ impl Bench {
     ) -> Vec<Part> {
         match unjudged {
             Unjudged::Rejected(rejection) if rejection.cause == Cause::Content => {
-                match self.isolate(trial, &part.body, rejection, time_left) {
+                match self.isolate(trial, &part.body, *rejection, time_left) {
                     Ok((judged, poison)) => {
                         let account = judged.accounts.iter().sum();
                         self.count(trial, &judged, std::slice::from_ref(&part));
@@ -295,11 +295,15 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
     let (reason, outcome) = match unjudged {
         Unjudged::Malformed(malformed) => ("malformed", Outcome::Refused { message: malformed.to_string() }),
         Unjudged::Unreadable { message, .. } => ("malformed", Outcome::Refused { message: message.clone() }),
-        Unjudged::Rejected(Rejection { stage, cause: Cause::HeldBack(left), .. }) => {
-            ("fault", retry(*left, format!("stage \"{stage}\" failed too often and is not called for now")))
-        }
-        Unjudged::Rejected(Rejection { stage, .. }) => {
-            ("fault", retry(RETRY_AFTER_FAULT, format!("stage \"{stage}\" could not judge the request")))
+        Unjudged::Rejected(rejection) => {
+            let stage = &rejection.stage;
+            let outcome = match rejection.cause {
+                Cause::HeldBack(left) => {
+                    retry(left, format!("stage \"{stage}\" failed too often and is not called for now"))
+                }
+                _ => retry(RETRY_AFTER_FAULT, format!("stage \"{stage}\" could not judge the request")),
+            };
+            ("fault", outcome)
         }
         Unjudged::Defect => ("internal_error", retry(RETRY_AFTER_FAULT, "an internal error; the engine goes on")),
     };
@@ -308,7 +312,7 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
     }
     match unjudged {
         // What it was not shown says nothing of it.
-        Unjudged::Rejected(Rejection { cause: Cause::HeldBack(_), .. }) => {}
+        Unjudged::Rejected(rejection) if matches!(rejection.cause, Cause::HeldBack(_)) => {}
         Unjudged::Rejected(rejection) => bury(trial, &part, rejection, dead_letter::Outcome::Retry),
         Unjudged::Malformed(_) | Unjudged::Unreadable { .. } | Unjudged::Defect => {}
     }
@@ -321,7 +325,7 @@ fn hold_back(trial: &Trial<'_>, parts: Vec<Part>, rejection: &Rejection) -> Vec<
     for part in parts {
         let batch = Batch::index(trial.pipeline.signal, vec![part.body.clone()]);
         let account = batch.map_or(part.account, |batch| batch.account());
-        give_up(trial, part, &Unjudged::Rejected(Rejection { account, ..rejection.clone() }));
+        give_up(trial, part, &Unjudged::Rejected(Box::new(Rejection { account, ..rejection.clone() })));
     }
     Vec::new()
 }

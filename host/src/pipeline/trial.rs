@@ -73,7 +73,7 @@ pub(super) struct Tally {
 #[derive(Debug)]
 pub(super) enum Unjudged {
     Malformed(Malformed),
-    Rejected(Rejection),
+    Rejected(Box<Rejection>),
     /// A stage came across something that is not valid protobuf.
     Unreadable {
         stage: String,
@@ -279,7 +279,8 @@ impl Failed {
             Cause::Malformed => Unjudged::Unreadable { stage, account, message: self.fault.message },
             cause => {
                 let Failed { fault, judged_before, .. } = self;
-                Unjudged::Rejected(Rejection { index, stage, account, cause, fault, judged_before, shown })
+                let rejection = Rejection { index, stage, account, cause, fault, judged_before, shown };
+                Unjudged::Rejected(Box::new(rejection))
             }
         }
     }
@@ -289,7 +290,8 @@ impl Unjudged {
     /// The `stage` of their account.
     pub(super) fn stage(&self) -> &str {
         match self {
-            Unjudged::Rejected(Rejection { stage, .. }) | Unjudged::Unreadable { stage, .. } => stage,
+            Unjudged::Rejected(rejection) => &rejection.stage,
+            Unjudged::Unreadable { stage, .. } => stage,
             Unjudged::Malformed(_) | Unjudged::Defect => "workers",
         }
     }
@@ -297,7 +299,8 @@ impl Unjudged {
     /// Items of the requests, where they were counted.
     pub(super) fn account(&self) -> Option<u64> {
         match self {
-            Unjudged::Rejected(Rejection { account, .. }) | Unjudged::Unreadable { account, .. } => Some(*account),
+            Unjudged::Rejected(rejection) => Some(rejection.account),
+            Unjudged::Unreadable { account, .. } => Some(*account),
             Unjudged::Malformed(_) | Unjudged::Defect => None,
         }
     }
