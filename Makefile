@@ -37,7 +37,7 @@ doc: bundled
 
 ## The long runs: twenty million items of each signal, thousands of swaps, a million spans for each tail sampler, one after the other.
 soak: build guests
-	SLUICEBOX_SOAK=20 .ci/progress cargo test --release --locked -p sluicebox-tests --test exact_million --test edited_million --test swap --test tail_simulation
+	SLUICEBOX_SOAK=20 .ci/progress cargo test --release --locked -p sluicebox-tests --test exact_million --test edited_million --test swap --test tail_simulation --test topology
 	SLUICEBOX_SOAK=20 .ci/progress cargo test --release --locked -p sluicebox-tests --test swap_soak --test swap_rules --test hostile_beside -- --test-threads=1 --nocapture
 	SLUICEBOX_SOAK=20 .ci/progress cargo test --release --locked -p sluicebox-tests --test wasm_runtime -- bombs --nocapture
 	SLUICEBOX_SOAK=20 SLUICEBOX_TAIL_SPANS=1000000 .ci/progress cargo test --release --locked -p sluicebox-tests --test tail_sampling -- --test-threads=1
