@@ -76,6 +76,9 @@ impl Control {
         let commit =
             if plan.keeps_pipelines { Commit::Stages } else { Commit::Topology(self.prepare(&next, &built).await?) };
         // From here on nothing can fail.
+        if next.log_level != self.state().file.log_level {
+            log::set_level(next.log_level);
+        }
         let mut committed = self.commit(commit, built, &plan.removed, who);
         committed.changes = plan.diff.others;
         self.file_is_now(next, &says, &committed);
@@ -111,9 +114,6 @@ impl Control {
     fn file_is_now(&self, next: Config, says: &[(String, Says)], committed: &Committed) {
         let served = self.current.snapshot();
         let mut state = self.state();
-        if next.log_level != state.file.log_level {
-            log::set_level(next.log_level);
-        }
         let stages = next.stages.iter().map(|stage| {
             let known = state.known(&stage.name).cloned();
             let mut known = known.unwrap_or_else(|| Known::new(stage.clone(), String::new()));

@@ -308,7 +308,9 @@ async fn stages_come_and_go_and_the_others_stay_as_they_are() {
     assert!(is_kept(&control) && control.current.stages().position("b") == Some(1));
     assert_eq!(control.current.stages().position("c"), Some(0), "where a was");
     swap(&control, "c", None, Some("9".to_owned())).await.expect("swaps");
-    control.reload(named(&path, ["a", "b"]), false, Who::Signal).await.expect("reloads");
+    let refused = control.reload(named(&path, ["a", "b"]), false, Who::Signal).await.map(drop).expect_err("c drifted");
+    assert!(matches!(&refused, SwapError::Drifted { stages } if stages == "\"c\""), "{refused}");
+    control.reload(named(&path, ["a", "b"]), true, Who::Signal).await.expect("its word counts");
     assert_eq!(serving(&control), "a 2, b 1", "numbers do not go back");
     control.reload(named(&path, ["c", "b"]), false, Who::Signal).await.expect("reloads");
     assert_eq!(serving(&control), "c 3, b 1");

@@ -249,6 +249,11 @@ impl Log {
         }
     }
 
+    /// Whether an empty segment is kept for later.
+    pub(super) fn has_empty(&self) -> bool {
+        !self.pool.is_empty()
+    }
+
     /// Gives empty segments back that are kept for later; true if there were any.
     pub(super) fn empty_pool(&mut self) -> bool {
         let freed: usize = self.pool.iter().map(Vec::capacity).sum();

@@ -135,14 +135,22 @@ impl Shard {
         }
     }
 
+    /// Whether there is a segment to move to: one that is empty, or memory for another.
+    fn may_move(&mut self) -> bool {
+        self.waiting.log.has_empty() || self.reserve(self.waiting.log.segment_bytes() as u64)
+    }
+
     /// Closes some gaps where there are many, and gives memory back.
     fn tidy_up(&mut self) {
         let mut moved = 0;
-        while moved < MOVED_BYTES_MAX {
+        while moved < MOVED_BYTES_MAX && self.may_move() {
             let Some(bytes) = self.waiting.compact_aged() else { break };
             moved += bytes;
         }
-        while moved < MOVED_BYTES_MAX && self.waiting.log.garbage() > self.waiting.log.bytes() / GARBAGE_DIVISOR {
+        while moved < MOVED_BYTES_MAX
+            && self.waiting.log.garbage() > self.waiting.log.bytes() / GARBAGE_DIVISOR
+            && self.may_move()
+        {
             let Some(bytes) = self.waiting.compact() else { break };
             moved += bytes;
         }
