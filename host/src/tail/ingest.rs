@@ -71,6 +71,7 @@ impl Shard {
             }
         }
         self.waiting.let_go(held);
+        self.promised_bytes = 0;
         ingested.released = release(arrival, &late);
         Ok(ingested)
     }
@@ -95,11 +96,14 @@ impl Shard {
         let spans = arrival.runs().zip(places).filter(|(_, place)| waits(place));
         let spans = spans.flat_map(|(run, _)| request.spans(run)).map(|span| span.len());
         let more = self.waiting.growth_by(new, spans, arrival);
-        if self.reserve(more) {
-            return Ok(());
+        if !self.reserve(more) {
+            self.reclaim(self.settings.bytes_max.saturating_sub(more));
+            if !self.reserve(more) {
+                return Err(Full);
+            }
         }
-        self.reclaim(self.settings.bytes_max.saturating_sub(more));
-        if self.reserve(more) { Ok(()) } else { Err(Full) }
+        self.promised_bytes = self.bytes() + more;
+        Ok(())
     }
 
     /// Adds spans to a trace that waits, or that begins to.

@@ -90,6 +90,8 @@ pub struct Shard {
     pub(super) is_draining: bool,
     /// Bytes to be had for an arrival that found no room.
     wanted_bytes: u64,
+    /// While spans are taken in: what will be held when all of them are. What is remembered meanwhile must not take it.
+    pub(super) promised_bytes: u64,
     pub(super) charge: Charge,
 }
 
@@ -126,6 +128,7 @@ impl Shard {
             offers_early: false,
             is_draining: false,
             wanted_bytes: 0,
+            promised_bytes: 0,
             charge: budget.charge_over(0),
             settings,
         };
@@ -253,13 +256,28 @@ impl Shard {
         // Each kind forgets everything in three steps.
         for _ in 0..6 {
             let growth = growth(self);
-            let bytes = self.bytes() + growth;
+            let held = self.bytes();
+            let bytes = held.max(self.promised_bytes) + growth;
             if growth == 0 || bytes <= self.settings.bytes_max && self.charge_for(bytes) {
+                self.promise_more(growth);
                 return;
             }
-            if self.kept.bytes() > self.dropped.bytes() { self.kept.forget() } else { self.dropped.forget() }
+            if self.kept.bytes() > self.dropped.bytes() {
+                self.kept.forget()
+            } else {
+                self.dropped.forget()
+            }
+            self.promised_bytes = self.promised_bytes.saturating_sub(held.saturating_sub(self.bytes()));
         }
-        self.charge.grow_over(self.bytes() + growth(self));
+        let growth = growth(self);
+        self.charge.grow_over(self.bytes() + growth);
+        self.promise_more(growth);
+    }
+
+    fn promise_more(&mut self, growth: u64) {
+        if self.promised_bytes > 0 {
+            self.promised_bytes += growth;
+        }
     }
 
     fn charge_for(&mut self, bytes: u64) -> bool {
