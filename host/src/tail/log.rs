@@ -166,9 +166,11 @@ impl Log {
                 small += bytes;
             }
         }
-        // At the end of a segment there is less than one of the small ones left.
+        // At the end of a segment there is less than one of the small ones left. Large ones get segments of their own, exactly as large,
+        // or lie in such ones.
         let filled = self.segment_bytes - self.segment_bytes / LARGE_DIVISOR;
         let segments = small.saturating_sub(self.head_room()).div_ceil(filled);
+        let large = if large > 0 { large + large.div_ceil(LARGE_DIVISOR - 1) + self.segment_bytes } else { 0 };
         if self.segments.len() + segments + numbers > SEGMENTS_MAX {
             return u64::MAX;
         }
