@@ -144,7 +144,8 @@ fn rows_are_found_for_each_path_of_a_key() {
 
 #[test]
 fn what_the_host_would_fault_panics() {
-    let faults: [fn(&Opened, &Batch) -> Result<(), String>; 4] = [
+    type Misuse = fn(&Opened, &Batch) -> Result<(), String>;
+    let faults: [Misuse; 4] = [
         |_, _| {
             log(Severity::Error, "late");
             Ok(())

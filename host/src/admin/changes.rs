@@ -90,7 +90,7 @@ pub(super) async fn swap(State(api): State<Api>, headers: HeaderMap, Json(reques
         return refuse(StatusCode::UNPROCESSABLE_ENTITY, "\"path\" must be absolute".to_owned());
     }
     let config = request.config.map(|config| config.to_string());
-    let write = request.write.then(|| Write { component: request.path, text: request.text });
+    let write = request.write.then_some(Write { component: request.path, text: request.text });
     let replacement = Replacement { component, config, write };
     match api.control.swap(&request.stage, replacement, who(&headers)).await {
         Ok(swapped) => {

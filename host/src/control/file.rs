@@ -61,7 +61,7 @@ impl Control {
     /// Has the file say what a candidate is made of, which then is what the file says. What serves is not touched.
     pub(super) async fn write(&self, candidate: &mut Candidate, write: Write) -> Result<Config, SwapError> {
         let stage = candidate.stage.name.clone();
-        let not_written = |source| SwapError::NotWritten { stage: stage.clone(), source };
+        let not_written = |source| SwapError::NotWritten { stage: stage.clone(), source: Box::new(source) };
         let Some(file) = self.file.get().cloned() else { return Err(not_written(RewriteError::NoFile)) };
         let component = match &candidate.stage.component {
             Component::Uploaded(_) => {

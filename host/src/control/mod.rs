@@ -140,7 +140,7 @@ impl Control {
             let numbers = metrics.stage(&stage.name);
             numbers.generation.set(1);
             numbers.generations_live.set(1);
-            drop(history.note(Entry::serving(generation.as_ref(), stage, None, &Who::Start)));
+            drop(history.note(&Entry::serving(generation.as_ref(), stage, None, &Who::Start)));
             stages.push(Known::new(stage.clone(), generation.digest().to_owned()));
         }
         let state = Mutex::new(State { stages, numbers: BTreeMap::new(), file: config });
@@ -268,7 +268,7 @@ impl Control {
             self.serves(candidate, who, &mut committed);
         }
         for gone in removed.iter().filter_map(|stage| served.named(stage)) {
-            committed.written.push(self.history.note(Entry::of_stage(gone.stage(), "removed", who)));
+            committed.written.push(self.history.note(&Entry::of_stage(gone.stage(), "removed", who)));
             let metrics = self.metrics.stage(gone.stage());
             metrics.generation.set(0);
             metrics.drifted.set(0);
@@ -295,7 +295,7 @@ impl Control {
         if let Some((_, number)) = rollback_to {
             entry = entry.rolled_back_to(number);
         }
-        committed.written.push(self.history.note(entry));
+        committed.written.push(self.history.note(&entry));
         let retired = self.state().serves(stage);
         let Some(old) = old else {
             metrics.generations_live.inc();
@@ -339,7 +339,7 @@ impl Control {
             Ok(mut committed) => {
                 for change in &committed.changes {
                     tracing::info!(%who, "{change}");
-                    committed.written.push(self.history.note(Entry::of(&change.part, change.kind.as_str(), who)));
+                    committed.written.push(self.history.note(&Entry::of(&change.part, change.kind.as_str(), who)));
                 }
                 Ok(committed)
             }
@@ -351,7 +351,7 @@ impl Control {
                     (_, None) => Entry::of("file", &result, who),
                 };
                 // The answer is an error already; it need not wait for the disk.
-                drop(self.history.note(entry));
+                drop(self.history.note(&entry));
                 Err(error)
             }
         }
@@ -381,7 +381,7 @@ impl Control {
     }
 
     fn failed(&self, stage: &str, serving: Option<u64>, source: wasm::BuildError) -> SwapError {
-        let step = source.step().as_str();
+        let (step, source) = (source.step().as_str(), Box::new(source));
         let error = match serving {
             Some(serving) => SwapError::Build { stage: stage.to_owned(), step, serving, source },
             None => SwapError::New { stage: stage.to_owned(), step, source },

@@ -130,7 +130,7 @@ pub enum SwapError {
         /// The stage.
         stage: String,
         /// Why.
-        source: RewriteError,
+        source: Box<RewriteError>,
     },
     /// A defect of ours.
     #[error("the change was abandoned: {0}")]
@@ -151,7 +151,7 @@ pub enum SwapError {
         /// `verify`, `compile`, `link`, `configure` or `probe`.
         step: &'static str,
         /// Why.
-        source: wasm::BuildError,
+        source: Box<wasm::BuildError>,
     },
     /// A candidate failed before it served.
     #[error("stage \"{stage}\" failed at step {step}; generation {serving} is still serving")]
@@ -163,7 +163,7 @@ pub enum SwapError {
         /// The generation that still serves.
         serving: u64,
         /// Why.
-        source: wasm::BuildError,
+        source: Box<wasm::BuildError>,
     },
 }
 

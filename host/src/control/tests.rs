@@ -82,7 +82,7 @@ impl Topology for Around {
 
 impl Prepared for Publishing {
     fn commit(self: Box<Self>) {
-        self.0.publish(self.1);
+        self.0.publish(&self.1);
     }
 }
 

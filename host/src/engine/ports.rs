@@ -25,7 +25,7 @@ pub(super) enum How {
     /// It is served already, by this one of the ports before.
     Stays(usize),
     /// Nobody serves it yet. Its socket may be that of a port before, which stops then.
-    Opens(Server),
+    Opens(Box<Server>),
 }
 
 impl Port {
@@ -49,7 +49,7 @@ pub(super) fn open(config: &Config, before: &[Port]) -> Result<Vec<Wanted>, Bind
     for (receiver, protocol) in wanted {
         let how = match stays(receiver, &protocol) {
             Some(port) => How::Stays(port),
-            None => How::Opens(server(receiver, &protocol, before, &mut taken)?),
+            None => How::Opens(Box::new(server(receiver, &protocol, before, &mut taken)?)),
         };
         ports.push(Wanted { receiver: receiver.name.clone(), protocol, how });
     }

@@ -217,7 +217,7 @@ impl Prepared for Next {
         exporters.iter().for_each(|(_, exporter)| exporter.set_bytes_max(queue_bytes_max));
         // Samplers first, so that nothing comes to them by a file whose terms they do not know.
         assembly.move_samplers();
-        common.current.publish(stages);
+        common.current.publish(&stages);
         let Assembly { pipelines, inlets, .. } = assembly;
         let (doors, old_inlets) = doors(&config, inlets, &before);
         let (ports, old_ports) = serve(ports, before.ports, &doors, common);

@@ -193,8 +193,8 @@ impl Current {
     }
 
     /// Puts the stages of the next file in force. Pipelines that were assembled with those before finish by them.
-    pub fn publish(&self, next: Arc<Stages>) {
-        let before = self.stages.swap(Arc::clone(&next));
+    pub fn publish(&self, next: &Arc<Stages>) {
+        let before = self.stages.swap(Arc::clone(next));
         next.take_over_from(&before);
         self.wake();
     }

@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(&text[items[0].bytes.clone()], "{e: [f, g ], h: }");
         assert_eq!(&text[items[0].entries()[0].value.bytes.clone()], "[f, g ]");
         let empty = spot.entry("j").map(|entry| &entry.value).expect("there");
-        assert_eq!((&text[..empty.bytes.start]).chars().next_back(), Some(':'));
+        assert_eq!(text[..empty.bytes.start].chars().next_back(), Some(':'));
         assert!(spot.is_marked && spot.entry("k").is_some_and(|entry| entry.value.is_marked));
         assert!(!list.is_marked);
     }

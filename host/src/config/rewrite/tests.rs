@@ -145,13 +145,11 @@ fn a_component_is_named_by_its_path_and_pin() {
 
 #[test]
 fn what_is_not_safe_is_refused_and_nothing_is_written() {
-    let shared = format!(
-        "processors:\n  filter/a: ${{file:rules.yaml}}\n  filter/b: ${{file:rules.yaml}}\n  filter/c: &c {{traces: {{span: ['a == 1']}}}}\n  \
-         filter/d: *c\n  filter/e: {{error_mode: \"${{file:mode}}\", traces: {{span: ['a == 1']}}}}\nreceivers: {{otlp: {{protocols: {{grpc: }}}}}}\n\
-         exporters: {{debug: }}\nservice: {{pipelines: {{traces: {{receivers: [otlp], processors: [filter/a, filter/b, filter/c, filter/d, filter/e], exporters: [debug]}}}}}}\n"
-    );
+    let shared = "processors:\n  filter/a: ${file:rules.yaml}\n  filter/b: ${file:rules.yaml}\n  filter/c: &c {traces: {span: ['a == 1']}}\n  \
+         filter/d: *c\n  filter/e: {error_mode: \"${file:mode}\", traces: {span: ['a == 1']}}\nreceivers: {otlp: {protocols: {grpc: }}}\n\
+         exporters: {debug: }\nservice: {pipelines: {traces: {receivers: [otlp], processors: [filter/a, filter/b, filter/c, filter/d, filter/e], exporters: [debug]}}}\n";
     let files =
-        Files::new(&[("config.yaml", &shared), ("rules.yaml", "traces: {span: ['a == 1']}\n"), ("mode", "ignore")]);
+        Files::new(&[("config.yaml", shared), ("rules.yaml", "traces: {span: ['a == 1']}\n"), ("mode", "ignore")]);
     for (stage, why) in [("filter/a", "other parts"), ("filter/c", "anchor or a tag")] {
         let refused = files.configure(stage, "traces: {span: ['b == 1']}\n").expect_err("not safe").to_string();
         assert!(refused.contains(why), "{stage}: {refused}");

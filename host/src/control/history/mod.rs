@@ -88,7 +88,7 @@ impl History {
         let history = Arc::new(Self { book: Mutex::new(book), journal });
         let version = concat!("started version ", env!("CARGO_PKG_VERSION"));
         // Nobody is answered for it.
-        drop(history.note(Entry::of("engine", version, &Who::Start)));
+        drop(history.note(&Entry::of("engine", version, &Who::Start)));
         history
     }
 
@@ -98,11 +98,11 @@ impl History {
     }
 
     /// Adds an entry. What is not about a stage's generations is kept in memory, too, as one of the last changes.
-    pub fn note(&self, entry: Entry) -> Written {
+    pub fn note(&self, entry: &Entry) -> Written {
         // The lock is held while the entry is handed on, so that the file has the order of the memory.
         let mut book = self.book();
-        book.note(&entry);
-        Written(self.journal.as_ref().and_then(|journal| journal.append(&entry)))
+        book.note(entry);
+        Written(self.journal.as_ref().and_then(|journal| journal.append(entry)))
     }
 
     /// The records of every stage, or of one; oldest first.

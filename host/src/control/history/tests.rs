@@ -30,7 +30,7 @@ fn results(history: &History, stage: &str) -> Vec<String> {
 }
 
 async fn written(history: &History, entry: Entry) {
-    history.note(entry).wait().await;
+    history.note(&entry).wait().await;
 }
 
 #[tokio::test]
@@ -127,9 +127,9 @@ async fn links_are_not_followed() {
 fn memory_is_bounded() {
     let history = History::in_memory();
     for number in 1..=2000 {
-        drop(history.note(serving("a", number)));
-        drop(history.note(serving(&format!("stage {number}"), 1)));
-        drop(history.note(Entry::of("pipeline \"x\"", "changed", &Who::Watch)));
+        drop(history.note(&serving("a", number)));
+        drop(history.note(&serving(&format!("stage {number}"), 1)));
+        drop(history.note(&Entry::of("pipeline \"x\"", "changed", &Who::Watch)));
     }
     let records = history.stages(Some("a")).remove(0).generations;
     assert_eq!((records.len(), records[0].generation), (RECORDS_MAX, Some(2000 - RECORDS_MAX as u64 + 1)));
