@@ -22,7 +22,7 @@ use crate::signal::Signal;
 const ENTRIES_MAX: usize = 256;
 /// Records whose ids an entry tells.
 pub const IDS_MAX: usize = 64;
-/// Longest telemetry of an entry, as OTLP protobuf: so much may wait beside each of [`ENTRIES_MAX`].
+/// Longest telemetry of an entry, as OTLP protobuf: so much may wait with each entry.
 pub const PAYLOAD_BYTES_MAX: usize = 64 << 10;
 /// Between two log lines on what cannot be written.
 const LOG_INTERVAL: Duration = Duration::from_secs(30);
@@ -179,11 +179,11 @@ impl Writer {
             match self.append(&line) {
                 Ok(()) => drop(self.written.inc()),
                 Err(error) => {
-                    self.unwritable.inc();
                     if let Some(left_out) = self.lines.admit() {
                         let path = self.path.display();
                         tracing::warn!(%path, %error, left_out, "the dead letter cannot be written; it is tried again with the next entry");
                     }
+                    self.unwritable.inc();
                 }
             }
         }

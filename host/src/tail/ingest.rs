@@ -99,9 +99,11 @@ impl Shard {
         if !self.reserve(more) {
             self.reclaim(self.settings.bytes_max.saturating_sub(more));
             if !self.reserve(more) {
+                self.missing_bytes = more;
                 return Err(Full);
             }
         }
+        self.missing_bytes = 0;
         self.promised_bytes = self.bytes() + more;
         Ok(())
     }

@@ -166,11 +166,13 @@ impl Log {
                 small += bytes;
             }
         }
-        // At the end of a segment there is less than one of the small ones left. Large ones get segments of their own, exactly as large,
-        // or lie in such ones.
+        // At the end of a segment there is less left than the small one that did not fit. Large ones lie in such segments while they fit,
+        // so that these end more often, else in segments of their own, exactly as large.
         let filled = self.segment_bytes - self.segment_bytes / LARGE_DIVISOR;
         let segments = small.saturating_sub(self.head_room()).div_ceil(filled);
-        let large = if large > 0 { large + large.div_ceil(LARGE_DIVISOR - 1) + self.segment_bytes } else { 0 };
+        if small > 0 && large > 0 {
+            large += small.min(large / (LARGE_DIVISOR - 1)) + self.segment_bytes;
+        }
         if self.segments.len() + segments + numbers > SEGMENTS_MAX {
             return u64::MAX;
         }

@@ -90,6 +90,8 @@ pub struct Shard {
     pub(super) is_draining: bool,
     /// Bytes to be had for an arrival that found no room.
     wanted_bytes: u64,
+    /// What the last arrival would have taken that found no room.
+    pub(super) missing_bytes: u64,
     /// While spans are taken in: what will be held when all of them are. What is remembered meanwhile must not take it.
     pub(super) promised_bytes: u64,
     pub(super) charge: Charge,
@@ -128,6 +130,7 @@ impl Shard {
             offers_early: false,
             is_draining: false,
             wanted_bytes: 0,
+            missing_bytes: 0,
             promised_bytes: 0,
             charge: budget.charge_over(0),
             settings,
@@ -143,7 +146,8 @@ impl Shard {
 
     /// Has `due` make room for spans that found none, by traces decided early; None: no longer.
     pub fn want_room(&mut self, arrival: Option<&Arrival>) {
-        self.wanted_bytes = arrival.map_or(0, |arrival| Self::bytes_for(arrival).saturating_add(self.reserve_bytes()));
+        let wanted = |arrival| self.missing_bytes.max(Self::bytes_for(arrival)).saturating_add(self.reserve_bytes());
+        self.wanted_bytes = arrival.map_or(0, wanted);
     }
 
     /// What an arrival takes, at most.
