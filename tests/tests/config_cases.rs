@@ -73,7 +73,7 @@ fn render(outcome: &Result<Loaded, Report>) -> String {
     config.pipelines.iter().for_each(|part| line(part));
     config.health_checks.iter().for_each(|part| line(part));
     config.dead_letter.iter().for_each(|part| line(&(&part.path, part.bytes_max, part.payload)));
-    let (metrics, admin) = (config.metrics_address, config.admin_address);
+    let (metrics, admin) = (config.metrics_address, config.admin.address);
     writeln!(out, "memory {:?}, metrics {metrics:?}, admin {admin}, log level {}", config.memory, config.log_level)
         .unwrap();
     out

@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ack", &[]),
     ("otlp", &[]),
     ("json", &["signal"]),
+    ("compare", &["signal", "json"]),
     ("memory", &["config"]),
     ("table", &[]),
     ("config", &["signal", "table"]),
@@ -23,8 +24,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pipeline", &["signal", "ack", "memory", "config", "observe", "batch", "export", "tail"]),
     ("receive", &["signal", "ack", "otlp", "json", "memory", "config", "observe", "pipeline"]),
     ("wasm", &["signal", "memory", "table", "config", "observe", "batch", "pipeline", "tail"]),
-    ("control", &["config", "observe", "pipeline", "wasm"]),
-    ("admin", &["config", "observe", "control", "memory", "wasm", "tail"]),
+    ("control", &["config", "observe", "pipeline", "wasm", "signal", "batch", "tail", "memory", "json", "compare"]),
+    ("admin", &["config", "observe", "control", "memory", "wasm", "tail", "signal", "json", "compare"]),
     ("engine", &["config", "observe", "control", "memory", "wasm", "admin", "export", "pipeline", "receive", "tail"]),
 ];
 

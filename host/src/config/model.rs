@@ -33,8 +33,8 @@ pub struct Config {
     pub metrics_address: Option<SocketAddr>,
     /// `service.telemetry.logs.level`.
     pub log_level: tracing::Level,
-    /// Where the admin API listens.
-    pub admin_address: SocketAddr,
+    /// The admin API.
+    pub admin: Admin,
     /// `health_check` extensions that `service.extensions` lists.
     pub health_checks: Vec<HealthCheck>,
     /// `dead_letter`; None = off.
@@ -43,6 +43,43 @@ pub struct Config {
     pub lines: Lines,
     /// Names of the files that places are in, by their numbers: the first is the configuration file itself.
     pub files: Vec<String>,
+}
+
+/// `admin`: the API that shows and changes what runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What of the telemetry it may show.
+    pub data_access: DataAccess,
+}
+
+/// `admin.data_access`: what of the telemetry the admin API may show. Counts, names of stages, rules and fields are shown in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DataAccess {
+    /// Nothing.
+    #[default]
+    Off,
+    /// What every editing stage of its pipeline has judged.
+    Redacted,
+    /// All of it.
+    Full,
+}
+
+impl DataAccess {
+    /// As the file says it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DataAccess::Off => "off",
+            DataAccess::Redacted => "redacted",
+            DataAccess::Full => "full",
+        }
+    }
+
+    /// Whether telemetry may be shown that is redacted, or is not.
+    pub fn allows(self, is_redacted: bool) -> bool {
+        self >= if is_redacted { DataAccess::Redacted } else { DataAccess::Full }
+    }
 }
 
 impl Config {

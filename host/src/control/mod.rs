@@ -24,6 +24,7 @@ pub mod health;
 pub mod history;
 mod kept;
 mod known;
+pub mod operations;
 mod plan;
 mod reload;
 mod report;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::config::Place;
-use crate::config::model::{Grants, Lines, MemoryLimit, OnFault, StageLimits, StageRole};
+use crate::config::model::{Admin, DataAccess, Grants, Lines, MemoryLimit, OnFault, StageLimits, StageRole};
 use crate::pipeline::stage::{Fault, FaultKind, Instance};
 use crate::pipeline::stages::Stages;
 
@@ -115,7 +115,7 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
         memory: MemoryLimit::Auto,
         metrics_address: None,
         log_level: tracing::Level::INFO,
-        admin_address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        admin: Admin { address: SocketAddr::from(([127, 0, 0, 1], 0)), data_access: DataAccess::Off },
         health_checks: Vec::new(),
         dead_letter: None,
         lines: Lines::default(),
@@ -192,8 +192,8 @@ async fn a_file_commits_as_one_or_not_at_all() {
         assert!(matches!(&refused, SwapError::Build { stage, serving: 1, .. } if stage == "b"), "{refused}");
         assert_eq!(serving(&control), [(1, false), (1, false)]);
     }
-    let admin_address = SocketAddr::from(([127, 0, 0, 1], 1));
-    let more = Config { admin_address, ..config(&path, ["10", "2"]) };
+    let admin = Admin { address: SocketAddr::from(([127, 0, 0, 1], 1)), data_access: DataAccess::Off };
+    let more = Config { admin, ..config(&path, ["10", "2"]) };
     assert!(matches!(reload(&control, more).await, Err(SwapError::OtherChanges { .. })));
     assert!(reload(&control, config(&path, ["1", "2"])).await.expect("reloads").is_empty(), "back to what serves");
 }

@@ -30,7 +30,7 @@ impl OwnPorts {
             Some(address) => Some(bind("/metrics", address).await?),
             None => None,
         };
-        Ok(Self { metrics, admin: bind("the admin API", config.admin_address).await? })
+        Ok(Self { metrics, admin: bind("the admin API", config.admin.address).await? })
     }
 
     /// The one that was given, or the one that was free.

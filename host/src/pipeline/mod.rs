@@ -45,6 +45,7 @@ mod tenure;
 #[cfg(test)]
 mod tests;
 mod trial;
+pub mod watcher;
 pub mod worker;
 
 /// What a sender is told to wait when a queue was full (OTLP specification, "OTLP/gRPC Throttling").

@@ -12,6 +12,7 @@ use crate::observe::metrics::Metrics;
 use crate::pipeline::condition::Condition;
 use crate::pipeline::late::LateContents;
 use crate::pipeline::stage::Generation;
+use crate::pipeline::watcher::Watchers;
 
 /// Which generation of each stage of a file serves. A batch loads it once, so it never sees two versions of a file.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ struct Common {
     condition: Arc<Condition>,
     /// A request that is sent again may come to another worker.
     late: LateContents,
+    watchers: Arc<Watchers>,
 }
 
 /// Serving generations, by stage index. An index is empty once its stage is gone, and then goes to the next new one: so those of all
@@ -98,6 +100,11 @@ impl Stages {
     /// How a stage fares.
     pub fn condition(&self, index: usize) -> Option<&Arc<Condition>> {
         Some(&self.common.get(index)?.as_ref()?.condition)
+    }
+
+    /// Who watches a stage. They stay with it through swaps and reloads.
+    pub fn watchers(&self, index: usize) -> Option<&Arc<Watchers>> {
+        Some(&self.common.get(index)?.as_ref()?.watchers)
     }
 
     /// How each of them fares.
@@ -217,6 +224,10 @@ impl Current {
 
 impl Common {
     fn new(generation: &dyn Generation, metrics: &Metrics) -> Arc<Common> {
-        Arc::new(Common { condition: Condition::new(generation.stage(), metrics), late: LateContents::default() })
+        Arc::new(Common {
+            condition: Condition::new(generation.stage(), metrics),
+            late: LateContents::default(),
+            watchers: Arc::default(),
+        })
     }
 }

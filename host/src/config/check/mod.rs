@@ -32,7 +32,7 @@ use self::section::Section;
 use super::Environment;
 use super::code::Code;
 use super::files::FileDigest;
-use super::model::{Config, Exporter, HealthCheck, Lines, MemoryLimit, Pipeline, Receiver, Stage, Step};
+use super::model::{Admin, Config, Exporter, HealthCheck, Lines, MemoryLimit, Pipeline, Receiver, Stage, Step};
 use super::report::Problem;
 use super::source::{Place, Sources};
 use super::tree::Node;
@@ -64,7 +64,7 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
     let extensions_defined = groups.iter().find(|group| group.group == Group::Extensions).map(Definitions::ids);
     let listed = service::extensions(&mut service, &extensions_defined.unwrap_or_default());
     let telemetry = service::telemetry(service.child("telemetry"));
-    let admin = service::admin(top.child("admin"));
+    let (admin, data_access) = service::admin(top.child("admin"));
     let dead_letter = extensions::dead_letter(top.child_if_present("dead_letter"));
     service.finish();
     top.finish();
@@ -84,6 +84,7 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
     lines.put("\"service.telemetry.logs.level\"".into(), telemetry.logs_place);
     lines.put("\"service.telemetry.metrics\"".into(), telemetry.metrics_place);
     lines.put("\"admin.address\"".into(), admin.place);
+    lines.put("\"admin.data_access\"".into(), admin.place);
     if let Some(dead_letter) = &dead_letter {
         lines.put("\"dead_letter\"".into(), dead_letter.place);
     }
@@ -119,7 +120,7 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
         memory,
         metrics_address: telemetry.metrics.map(|listener| listener.address),
         log_level: telemetry.log_level,
-        admin_address: admin.address,
+        admin: Admin { address: admin.address, data_access },
         health_checks: parts.health_checks,
         dead_letter,
         lines,
