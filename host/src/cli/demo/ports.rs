@@ -31,13 +31,15 @@ impl Addresses {
     }
 
     /// What the quickstart's configuration reads from the environment.
-    pub(super) fn environment(&self) -> [(&'static str, String); 5] {
+    pub(super) fn environment(&self) -> [(&'static str, String); 6] {
         [
             ("SLUICEBOX_GRPC", self.grpc.to_string()),
             ("SLUICEBOX_HTTP", self.http.to_string()),
             ("SLUICEBOX_METRICS", self.metrics.to_string()),
             ("SLUICEBOX_ADMIN", self.admin.to_string()),
             ("SLUICEBOX_BACKEND", self.backend.to_string()),
+            // The data is made up: `tap` may show it.
+            ("SLUICEBOX_DATA_ACCESS", std::env::var("SLUICEBOX_DATA_ACCESS").unwrap_or_else(|_| "full".to_owned())),
         ]
     }
 }
