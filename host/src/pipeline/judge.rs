@@ -18,11 +18,12 @@ use crate::observe::dead_letter;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::bisect::Poison;
 use crate::pipeline::burial::{Records, Unjudgeable};
+use crate::pipeline::canary::JudgedBatch;
 use crate::pipeline::condition::{Condition, HeldBack};
 use crate::pipeline::late::LATE_MAX;
 use crate::pipeline::seat::{Cause, Failed, Seat};
-use crate::pipeline::stage::{Fault, Generation};
-use crate::pipeline::stages::{Current, Stages};
+use crate::pipeline::stage::{Fault, FaultKind, Generation};
+use crate::pipeline::stages::{Current, Snapshot, Stages};
 use crate::pipeline::trial::{Judged, Rejection, Trial, Unjudged};
 use crate::pipeline::{Part, Pipeline, retry};
 
@@ -39,6 +40,10 @@ pub struct Bench {
     stages: Arc<Stages>,
     metrics: Arc<Metrics>,
     seats: Vec<Option<Seat>>,
+    /// Of candidates, beside those of what serves.
+    candidates: Vec<Option<Seat>>,
+    /// With the candidates that judge the batch at hand, if any.
+    drawn: Option<Arc<Snapshot>>,
     /// The stage of which records are looked for that it cannot judge.
     searched: Option<usize>,
 }
@@ -46,7 +51,8 @@ pub struct Bench {
 impl Bench {
     /// No instances yet: they are taken from the generations when first needed.
     pub fn new(current: Arc<Current>, metrics: Arc<Metrics>) -> Self {
-        Self { stages: current.stages(), current, metrics, seats: Vec::new(), searched: None }
+        let stages = current.stages();
+        Self { stages, current, metrics, seats: Vec::new(), candidates: Vec::new(), drawn: None, searched: None }
     }
 
     /// Judges parts by the given stages; what is left of them comes back, the rest is settled. `step` is the
@@ -55,7 +61,13 @@ impl Bench {
         // Should a defect have ended a search.
         self.search_for(None);
         self.stages = Arc::clone(&pipeline.stages);
-        let trial = Trial { pipeline, step, stages, snapshot: self.stages.snapshot() };
+        let mut trial = Trial { pipeline, step, stages, snapshot: self.stages.snapshot() };
+        if trial.snapshot.has_canaries() {
+            parts = match self.judge_by_candidates(&mut trial, parts) {
+                Ok(left) => return left,
+                Err(parts) => parts,
+            };
+        }
         let bodies = parts.iter().map(|part| part.body.clone()).collect();
         match self.contained(&trial, bodies, None) {
             Ok(judged) => self.settle(&trial, judged, parts),
@@ -79,12 +91,36 @@ impl Bench {
     pub fn let_go_of_replaced(&mut self) {
         self.stages = self.current.stages();
         let serving = self.stages.snapshot();
+        for seat in &mut self.candidates {
+            if let Some(replaced) = seat.take_if(|seat| !serving.has_candidate(seat.generation())) {
+                replaced.leave();
+            }
+        }
         for (index, seat) in self.seats.iter_mut().enumerate() {
             let is_serving = |seat: &Seat| serving.get(index).is_some_and(|generation| seat.is_of(generation));
             if let Some(replaced) = seat.take_if(|seat| !is_serving(seat)) {
                 replaced.leave();
             }
         }
+    }
+
+    /// Judges parts with the candidates that they were drawn for. They come back where there are none, or where it failed: a candidate must
+    /// cost nobody anything, so what serves judges them then.
+    fn judge_by_candidates(&mut self, trial: &mut Trial<'_>, parts: Vec<Part>) -> Result<Vec<Part>, Vec<Part>> {
+        let Some(drawn) = trial.snapshot.draw(trial.stages) else { return Err(parts) };
+        let serving = std::mem::replace(&mut trial.snapshot, Arc::new(drawn));
+        self.drawn = Some(Arc::clone(&trial.snapshot));
+        let bodies = parts.iter().map(|part| part.body.clone()).collect();
+        let result = match self.contained(trial, bodies, None) {
+            Ok(judged) => Ok(self.settle(trial, judged, parts)),
+            Err(unjudged) => {
+                tell_of_failure(&trial.snapshot, &unjudged);
+                Err(parts)
+            }
+        };
+        self.drawn = None;
+        trial.snapshot = serving;
+        result
     }
 
     /// One request must not cost the others theirs.
@@ -202,14 +238,17 @@ impl Bench {
     /// After a panic: in whatever state they are, they are not called again.
     pub(super) fn forget_instances(&mut self) {
         self.seats.clear();
+        self.candidates.clear();
     }
 
     /// The stage's seat, with an instance of this generation or none.
     pub(super) fn seat(&mut self, index: usize, generation: &Arc<dyn Generation>) -> &mut Seat {
-        if self.seats.len() <= index {
-            self.seats.resize_with(index + 1, || None);
+        let is_candidate = self.drawn.as_ref().is_some_and(|drawn| drawn.is_candidate(index));
+        let seats = if is_candidate { &mut self.candidates } else { &mut self.seats };
+        if seats.len() <= index {
+            seats.resize_with(index + 1, || None);
         }
-        let seat = &mut self.seats[index];
+        let seat = &mut seats[index];
         if let Some(replaced) = seat.take_if(|seat| !seat.is_of(generation)) {
             replaced.leave();
         }
@@ -253,6 +292,39 @@ impl Bench {
             }
             pipeline.left(tally.dropped.iter().map(|(_, account)| account).sum());
         }
+        if trial.snapshot.has_canaries() {
+            tell_of_judged(&trial.snapshot, judged);
+        }
+    }
+}
+
+/// Tells canaries what became of a batch.
+fn tell_of_judged(snapshot: &Snapshot, judged: &Judged) {
+    for tally in &judged.tallies {
+        if let Some(canary) = snapshot.canary(tally.index) {
+            canary.judged(&JudgedBatch {
+                by_candidate: snapshot.is_candidate(tally.index),
+                records: judged.accounts.iter().sum(),
+                dropped: tally.dropped.iter().map(|(_, account)| account).sum(),
+                edited: &tally.edited,
+            });
+        }
+    }
+}
+
+/// Tells canaries of what their candidates could not judge.
+fn tell_of_failure(snapshot: &Snapshot, unjudged: &Unjudged) {
+    let failed = |index: usize, fault: &Fault| {
+        snapshot.canary(index).filter(|_| snapshot.is_candidate(index)).iter().for_each(|canary| canary.failed(fault));
+    };
+    match unjudged {
+        Unjudged::Rejected(rejection) => failed(rejection.index, &rejection.fault),
+        Unjudged::Defect => {
+            let fault = Fault { kind: FaultKind::Trap, message: "an internal error".to_owned() };
+            snapshot.candidates().iter().for_each(|&index| failed(index, &fault));
+        }
+        // The sender's doing.
+        Unjudged::Malformed(_) | Unjudged::Unreadable { .. } => {}
     }
 }
 

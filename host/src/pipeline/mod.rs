@@ -28,6 +28,7 @@ use crate::signal::Signal;
 pub mod assemble;
 mod bisect;
 mod burial;
+pub mod canary;
 pub mod condition;
 pub mod hand_over;
 pub mod health;

@@ -1,10 +1,12 @@
 //! The policies of one tail sampler as one thread has them: instances of the serving generations, their votes combined.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::batch::Batch;
 use crate::observe::metrics::{GaugeShare, Metrics, StageMetrics};
+use crate::pipeline::canary::{Canary, JudgedBatch};
 use crate::pipeline::condition::Condition;
 use crate::pipeline::sampling::Terms;
 use crate::pipeline::stage::{Fault, FaultKind, Generation, Policy, PolicyVote};
@@ -13,7 +15,7 @@ use crate::pipeline::tenure::Tenure;
 use crate::signal::Signal;
 use crate::tail::shard::{Due, Shard};
 use crate::tail::traces::{Traces, Trigger};
-use crate::tail::verdict::{Decider, Verdict, Vote, combine};
+use crate::tail::verdict::{Decider, THRESHOLD_UNKNOWN, Verdict, Vote, combine};
 
 /// Whose verdicts stand in for those of a policy that fails.
 const FALLBACK: &str = "fallback";
@@ -40,6 +42,8 @@ struct Fallback {
 struct Unit {
     stage: usize,
     seat: Option<Seat>,
+    /// Of a candidate, beside that of what serves.
+    candidate: Option<Seat>,
     /// It may be called for what is judged now.
     is_admitted: bool,
 }
@@ -60,7 +64,7 @@ struct Seat {
 impl Panel {
     /// By the terms of the file that has these stages.
     pub(super) fn new(stages: &Arc<Stages>, metrics: &Arc<Metrics>, terms: &Terms) -> Panel {
-        let units = terms.units.iter().map(|&stage| Unit { stage, seat: None, is_admitted: false }).collect();
+        let units = terms.units.iter().map(|&stage| Unit::new(stage, None, None)).collect();
         let fallback = Fallback::new(terms.keys.fallback_threshold);
         let (stages, metrics) = (Arc::clone(stages), Arc::clone(metrics));
         Panel { stages, metrics, units, fallback, fallback_traces: 0, failed: Vec::new() }
@@ -69,22 +73,66 @@ impl Panel {
     /// By another file's from now on. Policies that stay keep their instances.
     pub(super) fn stand_at(&mut self, stages: &Arc<Stages>, terms: &Terms) {
         let mut before = std::mem::take(&mut self.units);
-        let mut seat = |stage| before.iter_mut().find(|unit| unit.stage == stage)?.seat.take();
-        let unit = |&stage: &usize| Unit { stage, seat: seat(stage), is_admitted: false };
+        let unit = |&stage: &usize| match before.iter_mut().find(|unit| unit.stage == stage) {
+            Some(known) => Unit::new(stage, known.seat.take(), known.candidate.take()),
+            None => Unit::new(stage, None, None),
+        };
         self.units = terms.units.iter().map(unit).collect();
-        before.into_iter().filter_map(|unit| unit.seat).for_each(Seat::leave);
+        before.into_iter().flat_map(|unit| [unit.seat, unit.candidate]).flatten().for_each(Seat::leave);
         self.stages = Arc::clone(stages);
         self.fallback = Fallback::new(terms.keys.fallback_threshold);
     }
 
-    /// The verdicts of what serves now on traces that are due. All of them are by one snapshot of the stages.
+    /// The verdicts of what serves now on traces that are due. All of them are by one snapshot of the stages, but for those that a canary
+    /// has a candidate decide.
     pub(super) fn judge(&mut self, shard: &Shard, due: &mut Due) -> Vec<Verdict> {
         self.failed.clear();
         let snapshot = self.stages.snapshot();
+        if snapshot.has_canaries() {
+            return self.judge_apart(&snapshot, shard, due);
+        }
+        self.judge_by(&snapshot, shard, due).unwrap_or_else(|_not_of_what_serves| self.fall_back(&due.traces))
+    }
+
+    /// Each trace by the candidates that it is drawn for, which is for good, and else by what serves.
+    fn judge_apart(&mut self, snapshot: &Snapshot, shard: &Shard, due: &mut Due) -> Vec<Verdict> {
+        let canaries: Vec<_> = self.units.iter().filter_map(|unit| snapshot.canary(unit.stage)).cloned().collect();
+        let drawn_for = |trace| {
+            let canaries = canaries.iter().filter(|canary| canary.draws_trace(randomness(&due.traces, trace)));
+            canaries.map(|canary| canary.stage()).collect::<Vec<_>>()
+        };
+        let drawn: Vec<_> = (0..due.traces.len()).map(drawn_for).collect();
+        let mut verdicts = vec![None; due.traces.len()];
+        for candidates in drawn.iter().collect::<BTreeSet<_>>() {
+            let mut part = due.part(|trace| drawn.get(trace) == Some(candidates));
+            let by =
+                if candidates.is_empty() { snapshot.clone() } else { snapshot.with_candidates(candidates.clone()) };
+            let judged = match self.judge_by(&by, shard, &mut part) {
+                // A candidate must cost nobody anything.
+                Err(CandidateFailed) => self.judge_by(snapshot, shard, &mut part),
+                judged => judged,
+            };
+            let judged = judged.unwrap_or_else(|_not_of_what_serves| self.fall_back(&part.traces));
+            let places = (0..drawn.len()).filter(|&trace| drawn.get(trace) == Some(candidates));
+            for (trace, verdict) in places.zip(judged) {
+                verdicts[trace] = Some(verdict);
+            }
+        }
+        // Each trace is in one of the parts.
+        verdicts
+            .into_iter()
+            .enumerate()
+            .map(|(trace, verdict)| verdict.unwrap_or_else(|| self.fallback.of(&due.traces, trace)))
+            .collect()
+    }
+
+    /// By what judges in this snapshot.
+    fn judge_by(&mut self, snapshot: &Snapshot, shard: &Shard, due: &mut Due) -> Result<Vec<Verdict>, CandidateFailed> {
         let mut reads_spans = false;
         for unit in &mut self.units {
-            unit.sit(&snapshot, &self.metrics, &self.stages);
-            reads_spans |= unit.is_admitted && unit.seat.as_mut().is_some_and(Seat::reads_spans);
+            unit.sit(snapshot, &self.metrics, &self.stages);
+            let is_candidate = snapshot.is_candidate(unit.stage);
+            reads_spans |= unit.is_admitted && unit.seat(is_candidate).as_mut().is_some_and(Seat::reads_spans);
         }
         let spans = if reads_spans { Some(shard.spans_of(due)) } else { None };
         let spans = spans.into_iter().collect();
@@ -93,19 +141,34 @@ impl Panel {
         // What the shard puts together of spans that it read can be read.
         let mut batch = Batch::index(Signal::Traces, spans).ok();
         let mut votes: Vec<Vec<Verdict>> = Vec::with_capacity(self.units.len());
+        let mut result = Ok(());
         for unit in &mut self.units {
-            votes.push(unit.judge(&self.stages, &traces, &mut batch, &mut self.failed).unwrap_or_else(|| {
+            let canary = snapshot.canary(unit.stage);
+            let by_candidate = snapshot.is_candidate(unit.stage);
+            let voted = match canary.filter(|_| by_candidate) {
+                Some(canary) => unit.judge_on_trial(canary, &self.stages, &traces, &mut batch),
+                None => unit.judge(&self.stages, &traces, &mut batch, &mut self.failed),
+            };
+            if voted.is_none() && by_candidate {
+                result = Err(CandidateFailed);
+                break;
+            }
+            if let (Some(canary), Some(voted)) = (canary, &voted) {
+                tell_of_voted(canary, by_candidate, &traces, voted);
+            }
+            votes.push(voted.unwrap_or_else(|| {
                 self.fallback_traces += decided(&traces);
                 self.fallback.judge(&traces)
             }));
         }
         due.traces = Arc::unwrap_or_clone(traces);
-        (0..due.traces.len()).map(|trace| combine(votes.iter().filter_map(|votes| votes.get(trace).cloned()))).collect()
+        let combined = |trace| combine(votes.iter().filter_map(|votes| votes.get(trace).cloned()));
+        result.map(|()| (0..due.traces.len()).map(combined).collect())
     }
 
     /// After a panic: instances are not called again, in whatever state they are.
     pub(super) fn forget_instances(&mut self) {
-        self.units.iter_mut().for_each(|unit| unit.seat = None);
+        self.units.iter_mut().for_each(|unit| (unit.seat, unit.candidate) = (None, None));
     }
 
     /// The fallback's verdicts.
@@ -124,6 +187,9 @@ impl Panel {
             if let Some(replaced) = unit.seat.take_if(|seat| !is_serving(seat)) {
                 replaced.leave();
                 was_replaced = true;
+            }
+            if let Some(replaced) = unit.candidate.take_if(|seat| !serving.has_candidate(&seat.generation)) {
+                replaced.leave();
             }
         }
         was_replaced
@@ -161,15 +227,44 @@ pub(super) fn randomness(traces: &Traces, trace: usize) -> u64 {
     traces.randomness.get(trace).copied().unwrap_or_default()
 }
 
+/// Of a canary; nothing is decided yet.
+#[derive(Debug)]
+struct CandidateFailed;
+
+/// Tells a canary how a policy voted on traces that are decided whatever it votes.
+fn tell_of_voted(canary: &Canary, by_candidate: bool, traces: &Traces, voted: &[Verdict]) {
+    let is_kept = |trace: usize, verdict: &Verdict| {
+        let is_above = verdict.threshold == THRESHOLD_UNKNOWN || randomness(traces, trace) >= verdict.threshold;
+        verdict.vote == Vote::Keep && is_above
+    };
+    let decided = traces.triggers.iter().zip(voted).enumerate();
+    let decided = decided.filter(|(_, (trigger, _))| **trigger != Trigger::Early as u8);
+    let (mut records, mut dropped) = (0, 0);
+    for (trace, (_, verdict)) in decided {
+        records += 1;
+        dropped += u64::from(!is_kept(trace, verdict));
+    }
+    canary.judged(&JudgedBatch { by_candidate, records, dropped, edited: &[] });
+}
+
 impl Unit {
-    /// Has its seat taken by the serving generation, and asks whether that may be called.
+    fn new(stage: usize, seat: Option<Seat>, candidate: Option<Seat>) -> Unit {
+        Unit { stage, seat, candidate, is_admitted: false }
+    }
+
+    fn seat(&mut self, is_candidate: bool) -> &mut Option<Seat> {
+        if is_candidate { &mut self.candidate } else { &mut self.seat }
+    }
+
+    /// Has its seat taken by what judges, and asks whether that may be called.
     fn sit(&mut self, snapshot: &Snapshot, metrics: &Metrics, stages: &Stages) {
         self.is_admitted = false;
         let Some(generation) = snapshot.get(self.stage) else { return };
-        if let Some(replaced) = self.seat.take_if(|seat| !Arc::ptr_eq(&seat.generation, generation)) {
+        let seat = self.seat(snapshot.is_candidate(self.stage));
+        if let Some(replaced) = seat.take_if(|seat| !Arc::ptr_eq(&seat.generation, generation)) {
             replaced.leave();
         }
-        self.seat.get_or_insert_with(|| Seat::new(generation, metrics));
+        seat.get_or_insert_with(|| Seat::new(generation, metrics));
         let may = |condition: &Arc<Condition>| condition.admit(generation.number()).is_ok();
         self.is_admitted = stages.condition(self.stage).is_none_or(may);
     }
@@ -195,6 +290,18 @@ impl Unit {
             }
         };
         judged.inspect_err(tell).ok()
+    }
+
+    /// The verdicts of a candidate; None where it failed, which the canary is told.
+    fn judge_on_trial(
+        &mut self,
+        canary: &Canary,
+        stages: &Stages,
+        traces: &Arc<Traces>,
+        batch: &mut Option<Batch>,
+    ) -> Option<Vec<Verdict>> {
+        let (seat, condition) = (self.candidate.as_mut()?, stages.condition(self.stage)?);
+        seat.judge(condition, traces, batch).inspect_err(|fault| canary.failed(fault)).ok()
     }
 }
 
