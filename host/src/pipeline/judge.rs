@@ -16,6 +16,7 @@ use crate::ack::{Ack, Outcome};
 use crate::batch::{Batch, Segment};
 use crate::observe::dead_letter;
 use crate::observe::metrics::Metrics;
+use crate::pipeline::audience::Audiences;
 use crate::pipeline::bisect::Poison;
 use crate::pipeline::burial::{Records, Unjudgeable};
 use crate::pipeline::condition::{Condition, HeldBack};
@@ -55,7 +56,9 @@ impl Bench {
         // Should a defect have ended a search.
         self.search_for(None);
         self.stages = Arc::clone(&pipeline.stages);
-        let trial = Trial { pipeline, step, stages, snapshot: self.stages.snapshot() };
+        let snapshot = self.stages.snapshot();
+        let audiences = Audiences::of(pipeline, &self.stages, &snapshot, stages);
+        let trial = Trial { pipeline, step, stages, snapshot, audiences };
         let bodies = parts.iter().map(|part| part.body.clone()).collect();
         match self.contained(&trial, bodies, None) {
             Ok(judged) => self.settle(&trial, judged, parts),
@@ -124,6 +127,7 @@ impl Bench {
                     Ok((judged, poison)) => {
                         let account = judged.accounts.iter().sum();
                         self.count(trial, &judged, std::slice::from_ref(&part));
+                        trial.show(poison.iter().filter_map(|poison| poison.view.as_deref()));
                         bury_poison(trial, &part, &poison);
                         part.ack = reject(trial.pipeline, part.ack, account, &poison);
                         go_on(trial.pipeline, judged.segments, vec![part])
@@ -135,6 +139,7 @@ impl Bench {
                 if rejection.cause == Cause::Late && self.is_late_always(trial, &part, &rejection) =>
             {
                 enter(trial, &mut part, rejection.account);
+                trial.show(rejection.view.as_deref());
                 bury(trial, &part, &rejection, dead_letter::Outcome::Rejected);
                 let message = format!("stage {:?} could not judge them in time, {LATE_MAX} times", rejection.stage);
                 let rejected = Outcome::Partial { rejected: rejection.account, message };
@@ -253,6 +258,7 @@ impl Bench {
             }
             pipeline.left(tally.dropped.iter().map(|(_, account)| account).sum());
         }
+        trial.show(&judged.views);
     }
 }
 
@@ -310,6 +316,7 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
     if let Some(account) = unjudged.account() {
         enter(trial, &mut part, account);
     }
+    trial.show(unjudged.view());
     match unjudged {
         // What it was not shown says nothing of it.
         Unjudged::Rejected(rejection) if matches!(rejection.cause, Cause::HeldBack(_)) => {}
@@ -322,10 +329,12 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
 
 /// Settles requests that a stage is not called for: none of them would fare better alone.
 fn hold_back(trial: &Trial<'_>, parts: Vec<Part>, rejection: &Rejection) -> Vec<Part> {
+    // All of them were shown together.
+    trial.show(rejection.view.as_deref());
     for part in parts {
         let batch = Batch::index(trial.pipeline.signal, vec![part.body.clone()]);
         let account = batch.map_or(part.account, |batch| batch.account());
-        give_up(trial, part, &Unjudged::Rejected(Box::new(Rejection { account, ..rejection.clone() })));
+        give_up(trial, part, &Unjudged::Rejected(Box::new(Rejection { account, view: None, ..rejection.clone() })));
     }
     Vec::new()
 }

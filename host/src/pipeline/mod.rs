@@ -26,6 +26,7 @@ use crate::pipeline::worker::{Job, Way};
 use crate::signal::Signal;
 
 pub mod assemble;
+mod audience;
 mod bisect;
 mod burial;
 pub mod condition;
@@ -36,6 +37,7 @@ pub mod intake;
 pub mod judge;
 mod late;
 pub mod merge;
+mod redaction;
 pub mod sampling;
 mod seat;
 mod split;

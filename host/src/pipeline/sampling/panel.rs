@@ -1,15 +1,20 @@
 //! The policies of one tail sampler as one thread has them: instances of the serving generations, their votes combined.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use crate::batch::Batch;
 use crate::observe::metrics::{GaugeShare, Metrics, StageMetrics};
+use crate::pipeline::Pipeline;
+use crate::pipeline::audience::Audience;
 use crate::pipeline::condition::Condition;
 use crate::pipeline::sampling::Terms;
 use crate::pipeline::stage::{Fault, FaultKind, Generation, Policy, PolicyVote};
 use crate::pipeline::stages::{Snapshot, Stages};
 use crate::pipeline::tenure::Tenure;
+use crate::pipeline::watcher::Voted;
 use crate::signal::Signal;
 use crate::tail::shard::{Due, Shard};
 use crate::tail::traces::{Traces, Trigger};
@@ -28,6 +33,8 @@ pub(super) struct Panel {
     pub(super) fallback_traces: u64,
     /// What failed at the last judgement, and how.
     pub(super) failed: Vec<(Arc<dyn Generation>, FaultKind)>,
+    /// Spans of the last judgement, where they were shown to anybody.
+    pub(super) spans: Option<Bytes>,
 }
 
 /// Errors are kept, the rest at a fixed consistent rate: volume stays bounded, and nothing is biased without being told.
@@ -42,6 +49,18 @@ struct Unit {
     seat: Option<Seat>,
     /// It may be called for what is judged now.
     is_admitted: bool,
+    /// It may not since it failed too often: how it did last.
+    held_back: Option<Fault>,
+    /// Those who want to see what it says of that.
+    audience: Option<Audience>,
+}
+
+/// What a policy said, for those who watch it.
+#[derive(Default)]
+struct Said {
+    votes: Vec<PolicyVote>,
+    fault: Option<Fault>,
+    elapsed: Duration,
 }
 
 /// A policy's place on this thread.
@@ -60,44 +79,55 @@ struct Seat {
 impl Panel {
     /// By the terms of the file that has these stages.
     pub(super) fn new(stages: &Arc<Stages>, metrics: &Arc<Metrics>, terms: &Terms) -> Panel {
-        let units = terms.units.iter().map(|&stage| Unit { stage, seat: None, is_admitted: false }).collect();
+        let units = terms.units.iter().map(|&stage| Unit::new(stage, None)).collect();
         let fallback = Fallback::new(terms.keys.fallback_threshold);
         let (stages, metrics) = (Arc::clone(stages), Arc::clone(metrics));
-        Panel { stages, metrics, units, fallback, fallback_traces: 0, failed: Vec::new() }
+        Panel { stages, metrics, units, fallback, fallback_traces: 0, failed: Vec::new(), spans: None }
     }
 
     /// By another file's from now on. Policies that stay keep their instances.
     pub(super) fn stand_at(&mut self, stages: &Arc<Stages>, terms: &Terms) {
         let mut before = std::mem::take(&mut self.units);
         let mut seat = |stage| before.iter_mut().find(|unit| unit.stage == stage)?.seat.take();
-        let unit = |&stage: &usize| Unit { stage, seat: seat(stage), is_admitted: false };
+        let unit = |&stage: &usize| Unit::new(stage, seat(stage));
         self.units = terms.units.iter().map(unit).collect();
         before.into_iter().filter_map(|unit| unit.seat).for_each(Seat::leave);
         self.stages = Arc::clone(stages);
         self.fallback = Fallback::new(terms.keys.fallback_threshold);
     }
 
-    /// The verdicts of what serves now on traces that are due. All of them are by one snapshot of the stages.
-    pub(super) fn judge(&mut self, shard: &Shard, due: &mut Due) -> Vec<Verdict> {
+    /// The verdicts of what serves now on traces that are due, at this step of the pipeline. All of them are by one snapshot of the stages.
+    pub(super) fn judge(&mut self, pipeline: &Pipeline, step: usize, shard: &Shard, due: &mut Due) -> Vec<Verdict> {
         self.failed.clear();
         let snapshot = self.stages.snapshot();
         let mut reads_spans = false;
         for unit in &mut self.units {
             unit.sit(&snapshot, &self.metrics, &self.stages);
+            unit.ask_audience(pipeline, step, &snapshot, &self.stages);
             reads_spans |= unit.is_admitted && unit.seat.as_mut().is_some_and(Seat::reads_spans);
+            reads_spans |= unit.audience.is_some();
         }
-        let spans = if reads_spans { Some(shard.spans_of(due)) } else { None };
-        let spans = spans.into_iter().collect();
+        self.spans = reads_spans.then(|| shard.spans_of(due));
+        let spans = self.spans.iter().cloned().collect();
         // Shared with the policies, which have let go of it when they have answered.
         let traces = Arc::new(std::mem::take(&mut due.traces));
         // What the shard puts together of spans that it read can be read.
         let mut batch = Batch::index(Signal::Traces, spans).ok();
         let mut votes: Vec<Vec<Verdict>> = Vec::with_capacity(self.units.len());
-        for unit in &mut self.units {
-            votes.push(unit.judge(&self.stages, &traces, &mut batch, &mut self.failed).unwrap_or_else(|| {
+        let mut said = Vec::new();
+        for (number, unit) in self.units.iter_mut().enumerate() {
+            let mut heard = unit.audience.is_some().then(Said::default);
+            let judged = unit.judge(&self.stages, &traces, &mut batch, &mut self.failed, heard.as_mut());
+            said.extend(heard.map(|heard| (number, heard)));
+            votes.push(judged.unwrap_or_else(|| {
                 self.fallback_traces += decided(&traces);
                 self.fallback.judge(&traces)
             }));
+        }
+        for (number, said) in &said {
+            if let (Some(unit), Some(spans)) = (self.units.get(*number), &self.spans) {
+                unit.show(pipeline, &traces, spans, said);
+            }
         }
         due.traces = Arc::unwrap_or_clone(traces);
         (0..due.traces.len()).map(|trace| combine(votes.iter().filter_map(|votes| votes.get(trace).cloned()))).collect()
@@ -162,6 +192,31 @@ pub(super) fn randomness(traces: &Traces, trace: usize) -> u64 {
 }
 
 impl Unit {
+    fn new(stage: usize, seat: Option<Seat>) -> Unit {
+        Unit { stage, seat, is_admitted: false, held_back: None, audience: None }
+    }
+
+    /// Asks those who watch it, if it has a seat, whether they want to see what it says.
+    fn ask_audience(&mut self, pipeline: &Pipeline, step: usize, snapshot: &Snapshot, stages: &Stages) {
+        self.audience = None;
+        let watchers = stages.watchers(self.stage).filter(|watchers| watchers.are_any());
+        if let (Some(watchers), Some(seat)) = (watchers, &self.seat) {
+            // What a policy says of traces changes nothing in them.
+            let is_redacted = pipeline.is_redacted_at_step(snapshot, step);
+            let is_redacted = (is_redacted, is_redacted);
+            self.audience = Audience::of(pipeline, &seat.generation, self.stage, watchers, is_redacted);
+        }
+    }
+
+    /// Shows what it said.
+    fn show(&self, pipeline: &Pipeline, traces: &Arc<Traces>, spans: &Bytes, said: &Said) {
+        let (Some(audience), Some(seat)) = (&self.audience, &self.seat) else { return };
+        let votes = said.fault.as_ref().map_or(Ok(said.votes.as_slice()), Err);
+        let point = audience.point(pipeline, &seat.generation);
+        let voted = Voted { point, traces, spans, votes, elapsed: said.elapsed };
+        audience.each(|watcher| watcher.voted(&voted));
+    }
+
     /// Has its seat taken by the serving generation, and asks whether that may be called.
     fn sit(&mut self, snapshot: &Snapshot, metrics: &Metrics, stages: &Stages) {
         self.is_admitted = false;
@@ -170,8 +225,9 @@ impl Unit {
             replaced.leave();
         }
         self.seat.get_or_insert_with(|| Seat::new(generation, metrics));
-        let may = |condition: &Arc<Condition>| condition.admit(generation.number()).is_ok();
-        self.is_admitted = stages.condition(self.stage).is_none_or(may);
+        let held_back = |condition: &Arc<Condition>| condition.admit(generation.number()).err();
+        self.held_back = stages.condition(self.stage).and_then(held_back).map(|held_back| held_back.fault);
+        self.is_admitted = self.held_back.is_none();
     }
 
     /// Its verdicts; None where the fallback stands in, since it failed, or failed too often to be called.
@@ -181,12 +237,19 @@ impl Unit {
         traces: &Arc<Traces>,
         batch: &mut Option<Batch>,
         failed: &mut Vec<(Arc<dyn Generation>, FaultKind)>,
+        mut said: Option<&mut Said>,
     ) -> Option<Vec<Verdict>> {
         let (seat, condition) = (self.seat.as_mut()?, stages.condition(self.stage)?);
         if !self.is_admitted {
+            if let Some(said) = said {
+                said.fault.clone_from(&self.held_back);
+            }
             return None;
         }
-        let judged = seat.judge(condition, traces, batch);
+        let judged = seat.judge(condition, traces, batch, said.as_deref_mut());
+        if let Some(said) = said {
+            said.fault = judged.as_ref().err().cloned();
+        }
         let tell = |fault: &Fault| {
             failed.push((Arc::clone(&seat.generation), fault.kind));
             if let Some(left_out) = condition.fault_line() {
@@ -236,12 +299,13 @@ impl Seat {
         condition: &Condition,
         traces: &Arc<Traces>,
         batch: &mut Option<Batch>,
+        mut said: Option<&mut Said>,
     ) -> Result<Vec<Verdict>, Fault> {
         let number = self.generation.number();
         let judged_before = if self.policy.is_some() { self.tenure.calls() } else { 0 };
-        let result = match self.call(traces, batch) {
+        let result = match self.call(traces, batch, said.as_deref_mut()) {
             Err(fault) if judged_before > 0 && fault.kind.may_be_of_instance() => {
-                let again = self.call(traces, batch);
+                let again = self.call(traces, batch, said);
                 if again.is_ok() {
                     condition.recovered(number, judged_before, &fault);
                 }
@@ -252,14 +316,24 @@ impl Seat {
         result.inspect_err(|fault| condition.failed(number, fault))
     }
 
-    fn call(&mut self, traces: &Arc<Traces>, batch: &mut Option<Batch>) -> Result<Vec<Verdict>, Fault> {
+    fn call(
+        &mut self,
+        traces: &Arc<Traces>,
+        batch: &mut Option<Batch>,
+        said: Option<&mut Said>,
+    ) -> Result<Vec<Verdict>, Fault> {
         let mut policy = self.take_instance()?;
         let spans = batch.take().ok_or_else(not_there)?;
         let started = Instant::now();
         let (spans, result) = policy.decide(traces, spans);
         *batch = Some(spans);
         self.metrics.calls.inc();
-        self.metrics.call_nanoseconds.inc_by(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        let elapsed = started.elapsed();
+        self.metrics.call_nanoseconds.inc_by(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        if let Some(said) = said {
+            said.elapsed += elapsed;
+            said.votes = result.as_ref().cloned().unwrap_or_default();
+        }
         match &result {
             Ok(_) => self.tenure.judged(),
             Err(fault) => self.faulted(fault),
