@@ -35,8 +35,8 @@ pub struct Canary {
 pub trait Observer: Send + Sync {
     /// A batch was judged, by one of them.
     fn judged(&self, judged: &JudgedBatch<'_>);
-    /// The candidate could not judge a batch, and what serves judges it.
-    fn failed(&self, fault: &Fault);
+    /// One of them could not judge a batch. What serves judges those of the candidate then.
+    fn failed(&self, by_candidate: bool, fault: &Fault);
 }
 
 /// What was made of a batch.
@@ -50,6 +50,8 @@ pub struct JudgedBatch<'a> {
     pub dropped: u64,
     /// Places that it edited, by index of the rule.
     pub edited: &'a [(u16, u64)],
+    /// Nothing of it went on unjudged since a call failed.
+    pub is_whole: bool,
 }
 
 impl Share {
@@ -124,9 +126,9 @@ impl Canary {
         }
     }
 
-    pub(super) fn failed(&self, fault: &Fault) {
+    pub(super) fn failed(&self, by_candidate: bool, fault: &Fault) {
         if !self.is_over() {
-            self.observer.failed(fault);
+            self.observer.failed(by_candidate, fault);
         }
     }
 }

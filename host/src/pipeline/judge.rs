@@ -16,6 +16,7 @@ use crate::ack::{Ack, Outcome};
 use crate::batch::{Batch, Segment};
 use crate::observe::dead_letter;
 use crate::observe::metrics::Metrics;
+use crate::pipeline::audience::Audiences;
 use crate::pipeline::bisect::Poison;
 use crate::pipeline::burial::{Records, Unjudgeable};
 use crate::pipeline::canary::JudgedBatch;
@@ -61,15 +62,23 @@ impl Bench {
         // Should a defect have ended a search.
         self.search_for(None);
         self.stages = Arc::clone(&pipeline.stages);
-        let mut trial = Trial { pipeline, step, stages, snapshot: self.stages.snapshot() };
-        if trial.snapshot.has_canaries() {
-            parts = match self.judge_by_candidates(&mut trial, parts) {
+        let snapshot = self.stages.snapshot();
+        if snapshot.has_canaries() {
+            parts = match self.judge_by_candidates(pipeline, step, stages, &snapshot, parts) {
                 Ok(left) => return left,
                 Err(parts) => parts,
             };
         }
+        let audiences = Audiences::of(pipeline, &self.stages, &snapshot, stages);
+        let trial = Trial { pipeline, step, stages, snapshot, audiences };
         let bodies = parts.iter().map(|part| part.body.clone()).collect();
-        match self.contained(&trial, bodies, None) {
+        let judged = self.contained(&trial, bodies, None);
+        if trial.snapshot.has_canaries()
+            && let Err(unjudged) = &judged
+        {
+            tell_of_failure(&trial, unjudged);
+        }
+        match judged {
             Ok(judged) => self.settle(&trial, judged, parts),
             Err(Unjudged::Rejected(rejection)) if matches!(rejection.cause, Cause::HeldBack(_)) => {
                 hold_back(&trial, parts, &rejection)
@@ -104,22 +113,30 @@ impl Bench {
         }
     }
 
-    /// Judges parts with the candidates that they were drawn for. They come back where there are none, or where it failed: a candidate must
+    /// Judges parts with the candidates that they are drawn for. They come back where there are none, or where one failed: a candidate must
     /// cost nobody anything, so what serves judges them then.
-    fn judge_by_candidates(&mut self, trial: &mut Trial<'_>, parts: Vec<Part>) -> Result<Vec<Part>, Vec<Part>> {
-        let Some(drawn) = trial.snapshot.draw(trial.stages) else { return Err(parts) };
-        let serving = std::mem::replace(&mut trial.snapshot, Arc::new(drawn));
+    fn judge_by_candidates(
+        &mut self,
+        pipeline: &Pipeline,
+        step: usize,
+        stages: &[usize],
+        serving: &Snapshot,
+        parts: Vec<Part>,
+    ) -> Result<Vec<Part>, Vec<Part>> {
+        let Some(drawn) = serving.draw(stages) else { return Err(parts) };
+        let snapshot = Arc::new(drawn);
+        let audiences = Audiences::of(pipeline, &self.stages, &snapshot, stages);
+        let trial = Trial { pipeline, step, stages, snapshot, audiences };
         self.drawn = Some(Arc::clone(&trial.snapshot));
         let bodies = parts.iter().map(|part| part.body.clone()).collect();
-        let result = match self.contained(trial, bodies, None) {
-            Ok(judged) => Ok(self.settle(trial, judged, parts)),
+        let result = match self.contained(&trial, bodies, None) {
+            Ok(judged) => Ok(self.settle(&trial, judged, parts)),
             Err(unjudged) => {
-                tell_of_failure(&trial.snapshot, &unjudged);
+                tell_of_failure(&trial, &unjudged);
                 Err(parts)
             }
         };
         self.drawn = None;
-        trial.snapshot = serving;
         result
     }
 
@@ -160,6 +177,7 @@ impl Bench {
                     Ok((judged, poison)) => {
                         let account = judged.accounts.iter().sum();
                         self.count(trial, &judged, std::slice::from_ref(&part));
+                        trial.show(poison.iter().filter_map(|poison| poison.view.as_deref()));
                         bury_poison(trial, &part, &poison);
                         part.ack = reject(trial.pipeline, part.ack, account, &poison);
                         go_on(trial.pipeline, judged.segments, vec![part])
@@ -171,6 +189,7 @@ impl Bench {
                 if rejection.cause == Cause::Late && self.is_late_always(trial, &part, &rejection) =>
             {
                 enter(trial, &mut part, rejection.account);
+                trial.show(rejection.view.as_deref());
                 bury(trial, &part, &rejection, dead_letter::Outcome::Rejected);
                 let message = format!("stage {:?} could not judge them in time, {LATE_MAX} times", rejection.stage);
                 let rejected = Outcome::Partial { rejected: rejection.account, message };
@@ -292,6 +311,7 @@ impl Bench {
             }
             pipeline.left(tally.dropped.iter().map(|(_, account)| account).sum());
         }
+        trial.show(&judged.views);
         if trial.snapshot.has_canaries() {
             tell_of_judged(&trial.snapshot, judged);
         }
@@ -307,18 +327,25 @@ fn tell_of_judged(snapshot: &Snapshot, judged: &Judged) {
                 records: judged.accounts.iter().sum(),
                 dropped: tally.dropped.iter().map(|(_, account)| account).sum(),
                 edited: &tally.edited,
+                is_whole: tally.passed == 0,
             });
         }
     }
 }
 
-/// Tells canaries of what their candidates could not judge.
-fn tell_of_failure(snapshot: &Snapshot, unjudged: &Unjudged) {
+/// Tells canaries of what was not judged, and by whom.
+fn tell_of_failure(trial: &Trial<'_>, unjudged: &Unjudged) {
+    let snapshot = &trial.snapshot;
     let failed = |index: usize, fault: &Fault| {
-        snapshot.canary(index).filter(|_| snapshot.is_candidate(index)).iter().for_each(|canary| canary.failed(fault));
+        snapshot.canary(index).iter().for_each(|canary| canary.failed(snapshot.is_candidate(index), fault));
     };
     match unjudged {
-        Unjudged::Rejected(rejection) => failed(rejection.index, &rejection.fault),
+        Unjudged::Rejected(rejection) => {
+            failed(rejection.index, &rejection.fault);
+            if snapshot.is_candidate(rejection.index) {
+                trial.show(rejection.view.as_deref());
+            }
+        }
         Unjudged::Defect => {
             let fault = Fault { kind: FaultKind::Trap, message: "an internal error".to_owned() };
             snapshot.candidates().iter().for_each(|&index| failed(index, &fault));
@@ -382,6 +409,7 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
     if let Some(account) = unjudged.account() {
         enter(trial, &mut part, account);
     }
+    trial.show(unjudged.view());
     match unjudged {
         // What it was not shown says nothing of it.
         Unjudged::Rejected(rejection) if matches!(rejection.cause, Cause::HeldBack(_)) => {}
@@ -394,10 +422,12 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
 
 /// Settles requests that a stage is not called for: none of them would fare better alone.
 fn hold_back(trial: &Trial<'_>, parts: Vec<Part>, rejection: &Rejection) -> Vec<Part> {
+    // All of them were shown together.
+    trial.show(rejection.view.as_deref());
     for part in parts {
         let batch = Batch::index(trial.pipeline.signal, vec![part.body.clone()]);
         let account = batch.map_or(part.account, |batch| batch.account());
-        give_up(trial, part, &Unjudged::Rejected(Box::new(Rejection { account, ..rejection.clone() })));
+        give_up(trial, part, &Unjudged::Rejected(Box::new(Rejection { account, view: None, ..rejection.clone() })));
     }
     Vec::new()
 }

@@ -26,6 +26,7 @@ use crate::pipeline::worker::{Job, Way};
 use crate::signal::Signal;
 
 pub mod assemble;
+mod audience;
 mod bisect;
 mod burial;
 pub mod canary;
@@ -37,6 +38,7 @@ pub mod intake;
 pub mod judge;
 mod late;
 pub mod merge;
+mod redaction;
 pub mod sampling;
 mod seat;
 mod split;

@@ -28,6 +28,7 @@ mod random;
 mod rows;
 mod rowwise;
 mod sampling;
+mod watching;
 
 const BUDGET_BYTES: u64 = 1 << 30;
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -15,6 +15,7 @@ use crate::config::model::{OnFault, TailSampling};
 use crate::pipeline::health::FAILURES_MAX;
 use crate::pipeline::sampling::Sampler;
 use crate::pipeline::stage::{Fault, FaultKind, Instance, Policy, PolicyVote};
+use crate::pipeline::watcher::{Decided, Point, Seen, Voted, Watcher};
 use crate::tail::explain::TraceState;
 use crate::tail::traces::{Traces, Trigger};
 use crate::tail::verdict::Vote;
@@ -264,6 +265,82 @@ async fn policies_that_read_spans_see_each_once() {
     let late = lab.rig.sum("tail_late_spans_total", &[]);
     assert_eq!(shown.load(Ordering::Relaxed) as i64 + late, 2100);
     lab.finish().await;
+}
+
+/// By number of the trace: spans that were shown, and whether it was said to be kept; None where the policy failed.
+#[derive(Default)]
+struct Heard(std::sync::Mutex<Vec<(u32, usize, Option<bool>)>>);
+
+impl Heard {
+    /// Those that were decided; what is offered early comes again.
+    fn add(&self, traces: &Traces, spans: &Bytes, keeps: impl Fn(usize) -> Option<bool>) {
+        let request = ExportTraceServiceRequest::decode(spans.clone()).expect("a request");
+        let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+        let spans: Vec<_> = scopes.flat_map(|scope| scope.spans).collect();
+        assert_eq!(spans.len(), traces.trace_of.len());
+        for trace in (0..traces.len()).filter(|&trace| traces.triggers[trace] != Trigger::Early as u8) {
+            let own: Vec<_> = (0..).zip(&traces.trace_of).filter(|(_, of)| **of as usize == trace).collect();
+            assert!(own.iter().all(|&(span, _): &(usize, _)| spans[span].trace_id == traces.ids[trace]));
+            let number = u32::from_be_bytes(*traces.ids[trace].first_chunk().expect("16 bytes"));
+            self.0.lock().expect("no panic").push((number, own.len(), keeps(trace)));
+        }
+    }
+
+    fn sorted(&self) -> Vec<(u32, usize, Option<bool>)> {
+        let mut heard = self.0.lock().expect("no panic").clone();
+        heard.sort_unstable();
+        heard
+    }
+}
+
+impl Watcher for Heard {
+    fn wants(&self, point: &Point<'_>) -> bool {
+        point.generation.stage() == SAMPLER && !point.is_redacted_before
+    }
+
+    fn seen(&self, _seen: &Seen<'_>) {}
+
+    fn voted(&self, voted: &Voted<'_>) {
+        self.add(voted.traces, voted.spans, |trace| Some(voted.votes.ok()?[trace].vote == Vote::Keep));
+    }
+
+    fn decided(&self, decided: &Decided<'_>) {
+        self.add(decided.traces, decided.spans, |trace| Some(decided.verdicts[trace].vote == Vote::Keep));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_policies_and_samplers_sees_each_trace_once_with_its_spans() {
+    for fails in [false, true] {
+        let (_taken, exporter) = sink();
+        let judge = move |traces: &Traces, trace: usize| if fails { Err(FaultKind::Trap) } else { even(traces, trace) };
+        let policies = FakePolicies::generation(1, judge);
+        let lab = Lab::new(keys(Duration::from_millis(300)), 64 * MIB, policies, None, exporter);
+        let (votes, verdicts) = (Arc::new(Heard::default()), Arc::new(Heard::default()));
+        let of_stage = lab.rig.stages.stages().watchers(0).expect("a stage").watch(Arc::clone(&votes) as _);
+        let (_, sampler) = lab.rig.pipelines[0].samplers().next().expect("a sampler");
+        let of_sampler = sampler.watchers().watch(Arc::clone(&verdicts) as _);
+        for _ in 0..3 {
+            assert_eq!(lab.rig.send(spans(0..300, 100)).await, Outcome::ACCEPTED);
+        }
+        lab.rig.until("all is decided", |rig| rig.sum("tail_decided_traces_total", &[]) == 300).await;
+        drop((of_stage, of_sampler));
+        let keeps = |number: u32| match fails {
+            // The fallback's rate.
+            true => number.is_multiple_of(3) || number % 256 >= 128,
+            false => number.is_multiple_of(2),
+        };
+        let expected = |vote: fn(bool) -> Option<bool>| {
+            (0..300).map(|number| (number, 3, vote(keeps(number)))).collect::<Vec<_>>()
+        };
+        assert_eq!(verdicts.sorted(), expected(Some));
+        assert_eq!(votes.sorted(), if fails { expected(|_| None) } else { expected(Some) });
+        // Nobody watches any more.
+        assert_eq!(lab.rig.send(spans(1000..1010, 100)).await, Outcome::ACCEPTED);
+        lab.rig.until("all is decided", |rig| rig.sum("tail_decided_traces_total", &[]) == 310).await;
+        assert_eq!((votes.sorted().len(), verdicts.sorted().len()), (300, 300));
+        lab.finish().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
