@@ -25,6 +25,7 @@ use crate::pipeline::stages::Stages;
 use crate::pipeline::worker::{Job, Way};
 use crate::signal::Signal;
 
+pub mod aside;
 pub mod assemble;
 mod audience;
 mod bisect;

@@ -23,8 +23,8 @@ use crate::pipeline::stage::{Effects, Fault, FaultKind, Generation};
 use crate::pipeline::stages::Snapshot;
 
 /// A guest call sees at most this much; larger batches are shown in slices.
-const SLICE_ROWS_MAX: u32 = 2048;
-const SLICE_BYTES_MAX: u32 = 1 << 20;
+pub(super) const SLICE_ROWS_MAX: u32 = 2048;
+pub(super) const SLICE_BYTES_MAX: u32 = 1 << 20;
 
 /// Who judges what.
 pub(super) struct Trial<'a> {
