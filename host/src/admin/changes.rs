@@ -19,6 +19,7 @@ use super::operations::{Refused, Waits, begin, run};
 use super::refusal::{Refusal, code};
 use crate::config::model::Component;
 use crate::control::operations::Progress;
+use crate::control::trials::Care;
 use crate::control::{FileError, Reloaded, Replacement, SwapError, Swapped, Write};
 
 /// Longest `POST /v1/swap`: a configuration may hold as much as a file may, and may be sent as JSON and as it was written.
@@ -185,19 +186,22 @@ fn replacement(api: &Api, request: SwapRequest) -> Result<Replacement, Refused> 
     }
     let config = request.config.map(|config| config.to_string());
     let write = request.write.then_some(Write { component: request.path, text: request.text });
-    Ok(Replacement { component, config, write })
+    Ok(Replacement { component, config, write, care: Care::default() })
 }
 
 fn refused(error: &SwapError) -> Refused {
     let status = match error {
         SwapError::UnknownStage { .. } | SwapError::NoGeneration { .. } => StatusCode::NOT_FOUND,
-        SwapError::Drifted { .. } | SwapError::Stale | SwapError::Cancelled => StatusCode::CONFLICT,
+        SwapError::Drifted { .. } | SwapError::Stale | SwapError::Cancelled | SwapError::Overtaken { .. } => {
+            StatusCode::CONFLICT
+        }
         SwapError::OtherChanges { .. }
         | SwapError::FileOnly { .. }
         | SwapError::Build { .. }
         | SwapError::New { .. }
         | SwapError::Unprepared { .. }
         | SwapError::Gone { .. }
+        | SwapError::Worse { .. }
         | SwapError::NotWritten { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         SwapError::Abandoned(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::model::{Component, Config, Stage};
 use crate::config::{self, Change};
+use crate::memory::Budget;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::stage::Generation;
 use crate::pipeline::stages::Current;
@@ -33,6 +34,7 @@ mod rollback;
 #[cfg(test)]
 mod tests;
 mod topology;
+pub mod trials;
 pub mod watch;
 pub mod who;
 
@@ -46,6 +48,8 @@ use self::operations::{Operation, Operations};
 pub use self::reload::Applied;
 pub use self::report::{Reloaded, Serving, SwapError, Swapped, Version};
 pub use self::topology::{Prepared, Topology, Unprepared};
+use self::trials::last::LastBatches;
+use self::trials::{Care, Trials, Tried};
 use self::who::Who;
 
 /// How long a swap waits for the old generation's last batch before it reports without it.
@@ -64,6 +68,9 @@ pub struct Control {
     history: Arc<History>,
     kept: Kept,
     operations: Operations,
+    trials: Trials,
+    /// Once it is known what they are charged to.
+    last: OnceLock<Arc<LastBatches>>,
     /// That the process is to stop.
     draining: tokio::sync::watch::Sender<Option<Arc<Operation>>>,
     /// Held by the change under way, while it builds.
@@ -97,6 +104,8 @@ pub struct Replacement {
     pub config: Option<String>,
     /// Has the file say it, too.
     pub write: Option<Write>,
+    /// How it is tried before it serves.
+    pub care: Care,
 }
 
 /// A generation that is to serve.
@@ -108,6 +117,8 @@ struct Candidate {
     old: Option<Arc<dyn Generation>>,
     /// Its first and its last number, where it served before.
     rollback_to: Option<(u64, u64)>,
+    /// What would have refused it.
+    overruled: Vec<String>,
 }
 
 /// What makes a change take effect.
@@ -162,6 +173,8 @@ impl Control {
             history,
             kept,
             operations,
+            trials: Trials::default(),
+            last: OnceLock::new(),
             draining,
             change,
             state,
@@ -193,15 +206,15 @@ impl Control {
         let (control, stage) = (Arc::clone(self), stage.to_owned());
         to_its_end(async move {
             let operation = operation.as_deref();
-            let change = unless_cancelled(operation, control.change.lock()).await;
-            let committed = match &change {
-                Ok(_) => control.swap_alone(operation, &stage, new, &who).await,
-                Err(_) => Err(SwapError::Cancelled),
+            let committed = control.swap_alone(operation, &stage, new, &who).await;
+            let (tried, committed) = match committed {
+                Ok((tried, committed)) => (tried, Ok(committed)),
+                Err(error) => (Tried::default(), Err(error)),
             };
             let committed = control.noted(committed, Some(&stage), &who)?;
-            drop(change);
             step(operation, "drain");
-            Ok(committed.drained().await.remove(0))
+            let swapped = committed.drained().await.remove(0);
+            Ok(Swapped { trials: tried.reports, overruled: tried.overruled, ..swapped })
         })
         .await
     }
@@ -231,19 +244,63 @@ impl Control {
         &self.history
     }
 
+    /// Keeps the last batches of stages from now on, as far as the file allows, charged to this budget: candidates are probed with them.
+    pub fn keep_last_batches(&self, budget: &Arc<Budget>) {
+        let last = self.last.get_or_init(|| LastBatches::new(budget));
+        last.follow(&self.current.stages(), self.data_access());
+    }
+
     /// Gives up the instances of one generation that no longer serves, where memory is short; false where none are kept.
     pub fn relieve(&self) -> bool {
         self.kept.relieve()
     }
 
+    /// Builds and tries the candidate, and has it serve. Other changes wait while it is built and while it is committed, but not while it is
+    /// tried on what comes in.
     async fn swap_alone(
         &self,
         operation: Option<&Operation>,
         stage: &str,
         new: Replacement,
         who: &Who,
-    ) -> Result<Committed, SwapError> {
-        let Replacement { component, config, write } = new;
+    ) -> Result<(Tried, Committed), SwapError> {
+        let Replacement { component, config, write, care } = new;
+        let mut change = unless_cancelled(operation, self.change.lock()).await?;
+        let next = self.next(stage, component, config).await?;
+        step(operation, "build");
+        let mut candidates = unless_cancelled(operation, self.build_all(&[next])).await??;
+        let Some(candidate) = candidates.first_mut() else { return Err(SwapError::Stale) };
+        let mut tried = Tried::default();
+        unless_cancelled(operation, self.probe(operation, candidate, &mut tried, care.is_forced)).await??;
+        let mut on_canary = None;
+        if care.takes_time() {
+            drop(change);
+            on_canary = self.try_out(operation, candidate, &mut tried, care).await?;
+            change = unless_cancelled(operation, self.change.lock()).await?;
+            self.still_serves(candidate)?;
+        }
+        step(operation, "commit");
+        candidate.overruled.clone_from(&tried.overruled);
+        let written = match write {
+            Some(write) => Some(self.write(candidate, write).await?),
+            None => None,
+        };
+        let committed = self.commit(Commit::Stages, candidates, &[], who);
+        drop(on_canary);
+        if let Some(written) = written {
+            self.wrote(stage, written);
+        }
+        drop(change);
+        Ok((tried, self.with_drift(committed, stage)))
+    }
+
+    /// What a stage would be made of with this component and this configuration.
+    async fn next(
+        &self,
+        stage: &str,
+        component: Option<Component>,
+        config: Option<String>,
+    ) -> Result<Stage, SwapError> {
         let Known { serving: mut next, filed, .. } = self.find(stage)?;
         if let Some(component) = component {
             // The file's own component, sent by hand, is no drift.
@@ -260,18 +317,7 @@ impl Control {
             next.config =
                 config::replaced(&next, config).map_err(|key| SwapError::FileOnly { stage: stage.to_owned(), key })?;
         }
-        step(operation, "build");
-        let mut candidates = unless_cancelled(operation, self.build_all(&[next])).await??;
-        step(operation, "commit");
-        let written = match (write, candidates.first_mut()) {
-            (Some(write), Some(candidate)) => Some(self.write(candidate, write).await?),
-            _ => None,
-        };
-        let committed = self.commit(Commit::Stages, candidates, &[], who);
-        if let Some(written) = written {
-            self.wrote(stage, written);
-        }
-        Ok(self.with_drift(committed, stage))
+        Ok(next)
     }
 
     /// A running stage, by its name.
@@ -293,7 +339,7 @@ impl Control {
             let candidate = self.build(stage.clone(), last + 1).await;
             let serving = old.as_ref().map(|old| old.number());
             let generation = candidate.map_err(|source| self.failed(&stage.name, serving, source))?;
-            built.push(Candidate { generation, stage: stage.clone(), old, rollback_to: None });
+            built.push(Candidate { generation, stage: stage.clone(), old, rollback_to: None, overruled: Vec::new() });
         }
         Ok(built)
     }
@@ -332,7 +378,7 @@ impl Control {
 
     /// A candidate serves since a moment ago.
     fn serves(&self, candidate: Candidate, who: &Who, committed: &mut Committed) {
-        let Candidate { generation, stage, old, rollback_to } = candidate;
+        let Candidate { generation, stage, old, rollback_to, overruled } = candidate;
         let (name, metrics) = (stage.name.clone(), self.metrics.stage(&stage.name));
         metrics.generation.set(i64::try_from(generation.number()).unwrap_or(i64::MAX));
         self.metrics.swaps(&name, "committed").inc();
@@ -343,6 +389,7 @@ impl Control {
         if let Some((_, number)) = rollback_to {
             entry = entry.rolled_back_to(number);
         }
+        entry.forced = (!overruled.is_empty()).then(|| overruled.join("; "));
         committed.written.push(self.history.note(&entry));
         let retired = self.state().serves(stage);
         let Some(old) = old else {
@@ -392,8 +439,9 @@ impl Control {
                 Ok(committed)
             }
             Err(error) => {
-                let result = match error {
+                let result = match &error {
                     SwapError::Cancelled => "cancelled".to_owned(),
+                    SwapError::Overtaken { step, why, .. } => format!("cancelled at {step}: {why}"),
                     _ => format!("refused at {}", error.step()),
                 };
                 let entry = match (&error, error.unbuilt().or(stage)) {

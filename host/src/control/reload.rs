@@ -100,6 +100,9 @@ impl Control {
         let commit =
             if plan.keeps_pipelines { Commit::Stages } else { Commit::Topology(self.prepare(&next, &built).await?) };
         // From here on nothing can fail.
+        for stage in plan.wanted.iter().map(|stage| &stage.name).chain(&plan.removed) {
+            self.trials.end(stage, "the changed file says something else of the stage");
+        }
         if next.log_level != self.state().file.log_level {
             log::set_level(next.log_level);
         }
@@ -161,6 +164,11 @@ impl Control {
         }
         state.file = next;
         self.count_drifted(&state);
+        let access = state.file.admin.data_access;
+        drop(state);
+        if let Some(last) = self.last.get() {
+            last.follow(&self.current.stages(), access);
+        }
     }
 }
 

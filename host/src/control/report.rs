@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Drift;
+use super::trials::TrialReport;
 use crate::config::rewrite::RewriteError;
 use crate::observe::readiness::StageHealth;
 use crate::pipeline::stage::Generation;
@@ -44,6 +45,12 @@ pub struct Swapped {
     pub rollback_to: Option<u64>,
     /// False where the old generation still had a batch when the wait was over.
     pub drained: bool,
+    /// Numbers of what it was tried by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trials: Vec<TrialReport>,
+    /// What it would have been refused for, had it not been forced.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub overruled: Vec<String>,
 }
 
 /// What became of a file.
@@ -101,6 +108,30 @@ pub enum SwapError {
     /// The engine wrote the file after it was read.
     #[error("the file was written meanwhile: it has to be read again")]
     Stale,
+    /// It does not what its own cases say, or makes something worse of telemetry than what serves.
+    #[error(
+        "the candidate of stage \"{stage}\" was refused at step {step}: {}; generation {serving} serves on", report.findings.join("; ")
+    )]
+    Worse {
+        /// The stage.
+        stage: String,
+        /// `probe`, `shadow` or `canary`.
+        step: &'static str,
+        /// The generation that still serves.
+        serving: u64,
+        /// In what, and all numbers.
+        report: Box<TrialReport>,
+    },
+    /// The stage was changed while its candidate was tried.
+    #[error("the trial of stage \"{stage}\" was cancelled at step {step}: {why}")]
+    Overtaken {
+        /// The stage.
+        stage: String,
+        /// Where.
+        step: &'static str,
+        /// By what.
+        why: String,
+    },
     /// Whoever may has cancelled it.
     #[error("the change was cancelled; what served before serves")]
     Cancelled,
@@ -184,6 +215,7 @@ impl SwapError {
             SwapError::NotWritten { .. } => "write",
             SwapError::Cancelled => "cancelled",
             SwapError::Abandoned(_) => "abandoned",
+            SwapError::Worse { step, .. } | SwapError::Overtaken { step, .. } => step,
             SwapError::Build { step, .. } | SwapError::New { step, .. } | SwapError::Unprepared { step, .. } => step,
         }
     }
@@ -200,7 +232,17 @@ impl SwapError {
 impl Swapped {
     /// Before anything is known of its drift, or of the old one's last batch.
     pub(super) fn of(stage: &str, old: Version, new: Version) -> Self {
-        Self { stage: stage.to_owned(), old, new, drifted: false, drift: None, rollback_to: None, drained: true }
+        Self {
+            stage: stage.to_owned(),
+            old,
+            new,
+            drifted: false,
+            drift: None,
+            rollback_to: None,
+            drained: true,
+            trials: Vec::new(),
+            overruled: Vec::new(),
+        }
     }
 }
 

@@ -174,6 +174,7 @@ impl Engine {
         let history = History::open(surroundings.state.as_deref(), own.admin_port(), &metrics);
         let around = Arc::clone(&topology);
         let control = Control::new(build, config, current, around, Arc::clone(&metrics), history);
+        control.keep_last_batches(&budget);
         // What is kept for a rollback goes before data is refused.
         let kept = Arc::downgrade(&control);
         budget.relieve_with(move || kept.upgrade().is_some_and(|control| control.relieve()));

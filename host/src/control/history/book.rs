@@ -47,6 +47,9 @@ pub struct Record {
     /// The generation that serves again by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_to: Option<u64>,
+    /// What guards said of it, and who asked for it overruled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forced: Option<String>,
     /// True of the process that runs: numbers of earlier ones mean nothing to it.
     pub of_this_process: bool,
 }
@@ -159,6 +162,7 @@ impl Record {
             ended: None,
             why: None,
             rollback_to: identity.and_then(|identity| identity.rollback_to),
+            forced: entry.forced.clone(),
             of_this_process: true,
         }
     }

@@ -40,6 +40,9 @@ pub struct Entry {
     /// Of a stage: its name as the file has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
+    /// What guards said of it, and whoever asked overruled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<String>,
     /// Of a stage that serves something new.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Identity>,
@@ -129,7 +132,7 @@ impl Entry {
     /// Something that happened now to a part of the file, named as messages do: `receiver "otlp"`.
     pub fn of(part: &str, result: &str, who: &Who) -> Self {
         let (part, result, who) = (part.to_owned(), result.to_owned(), who.to_string());
-        Self { time: unix_seconds(), part, result, who, stage: None, generation: None }
+        Self { time: unix_seconds(), part, result, who, stage: None, forced: None, generation: None }
     }
 
     /// Something that happened to a stage: `removed`, `refused at link`.

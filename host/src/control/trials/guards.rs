@@ -107,6 +107,19 @@ impl Tally {
         self.faults += 1;
     }
 
+    /// What another one has counted, too.
+    pub fn merge(&mut self, other: &Tally) {
+        self.batches = self.batches.saturating_add(other.batches);
+        self.records = self.records.saturating_add(other.records);
+        self.records_squared += other.records_squared;
+        self.faults = self.faults.saturating_add(other.faults);
+        self.dropped.merge(&other.dropped);
+        for (subject, moments) in &other.edits {
+            let is_told = self.edits.contains_key(subject) || self.edits.len() < SUBJECTS_MAX;
+            self.edits.entry(if is_told { subject.clone() } else { Subject::Others }).or_default().merge(moments);
+        }
+    }
+
     /// Batches, those included that it could not judge.
     pub fn batches(&self) -> u64 {
         self.batches
@@ -159,6 +172,12 @@ impl Moments {
         self.squared += (count as f64).powi(2);
         self.by_records += count as f64 * records as f64;
     }
+
+    fn merge(&mut self, other: &Moments) {
+        self.sum = self.sum.saturating_add(other.sum);
+        self.squared += other.squared;
+        self.by_records += other.by_records;
+    }
 }
 
 /// In what a candidate is worse than what serves; nothing if it may serve.
@@ -201,7 +220,12 @@ fn edits(serving: &Tally, candidate: &Tally, subject: &Subject, samples: Samples
     let is_known = (of_serving.sum as f64).min(expected) >= EDITS_MIN - 1e-9;
     let falls = kept * before - now > chance(samples, serving, &of_serving, kept, candidate, &of_candidate) + 1e-12;
     let counts = [of_serving.sum, serving.records, of_candidate.sum, candidate.records];
-    (is_known && falls).then(|| Finding { what: format!("edits of {subject}"), serving: before, candidate: now, counts })
+    (is_known && falls).then(|| Finding {
+        what: format!("edits of {subject}"),
+        serving: before,
+        candidate: now,
+        counts,
+    })
 }
 
 /// By how much a rate of the candidate and so many times that of what serves may differ by chance.

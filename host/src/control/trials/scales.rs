@@ -138,6 +138,18 @@ impl Scales {
         }
     }
 
+    /// What others have weighed, too.
+    pub(super) fn merge(&mut self, other: &Scales) {
+        self.serving.merge(&other.serving);
+        self.candidate.merge(&other.candidate);
+        let (all, more) = (&mut self.different, &other.different);
+        all.compared += more.compared;
+        all.dropped_by_first_only += more.dropped_by_first_only;
+        all.dropped_by_second_only += more.dropped_by_second_only;
+        all.different += more.different;
+        all.different_by_field.merge(&more.different_by_field);
+    }
+
     /// In what the candidate is worse, and both sides' numbers, as they may be told.
     pub(super) fn report(&self, samples: Samples, access: DataAccess) -> TrialReport {
         let findings = guards::findings(&self.serving, &self.candidate, samples);
@@ -244,7 +256,10 @@ mod tests {
         for (text, hidden) in [
             (r#"field span.attributes["user.email"]"#, "field span.attributes[*]"),
             (r#"field span.attributes["a\"]b"].c"#, "field span.attributes[*].c"),
-            (r#"edits of field span.events.attributes["k"]: 0 in 5"#, "edits of field span.events.attributes[*]: 0 in 5"),
+            (
+                r#"edits of field span.events.attributes["k"]: 0 in 5"#,
+                "edits of field span.events.attributes[*]: 0 in 5",
+            ),
             ("field span.name", "field span.name"),
             (r#"rule drop["x"]"#, r#"rule drop["x"]"#),
         ] {

@@ -51,10 +51,7 @@ fn each_field_and_each_rule_counts_by_itself() {
     assert_eq!(told(&tally(100, 100), &tally(0, 1_000), Samples::Same), ["edits of rule email"]);
     let [finding] = &findings(&tally(100, 100), &tally(0, 1_000), Samples::Same)[..] else { panic!("one finding") };
     assert_eq!(finding.counts, [100, 500, 0, 500]);
-    assert_eq!(
-        finding.to_string(),
-        "edits of rule email: 0 in 500 records, where what serves has 100 in 500"
-    );
+    assert_eq!(finding.to_string(), "edits of rule email: 0 in 500 records, where what serves has 100 in 500");
 }
 
 #[test]
