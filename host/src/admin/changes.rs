@@ -9,7 +9,7 @@ use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
@@ -17,13 +17,14 @@ use super::Api;
 use super::access::Caller;
 use super::operations::{Refused, Waits, begin, run};
 use super::refusal::{Refusal, code};
+use super::trials::{self, CareRequest, care};
 use crate::config::model::Component;
 use crate::control::operations::Progress;
-use crate::control::trials::Care;
+use crate::control::trials::Planned;
 use crate::control::{FileError, Reloaded, Replacement, SwapError, Swapped, Write};
 
 /// Longest `POST /v1/swap`: a configuration may hold as much as a file may, and may be sent as JSON and as it was written.
-const SWAP_BYTES_MAX: usize = 4 << 20;
+pub(super) const SWAP_BYTES_MAX: usize = 4 << 20;
 
 /// What `POST /v1/swap` takes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -47,6 +48,21 @@ pub struct SwapRequest {
     /// For `write`: `config` as its author wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// How the candidate is tried before it serves.
+    #[serde(default)]
+    pub care: CareRequest,
+}
+
+/// How swaps are asked for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct SwapQuery {
+    /// Answer at the operation's end, with what came of it.
+    #[serde(default)]
+    wait: bool,
+    /// Build and probe the candidate, tell what would become of the swap, and change nothing.
+    #[serde(default)]
+    dry_run: bool,
 }
 
 /// What `POST /v1/rollback` takes.
@@ -69,6 +85,16 @@ pub struct ReloadRequest {
     pub force: bool,
 }
 
+/// What becomes of a swap.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum SwapAnswer {
+    /// It serves.
+    Swapped(Box<Swapped>),
+    /// It would, after a dry run.
+    Planned(Box<Planned>),
+}
+
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .routes(routes!(swap).layer(DefaultBodyLimit::max(SWAP_BYTES_MAX)))
@@ -80,10 +106,10 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 #[utoipa::path(
     post,
     path = "/v1/swap",
-    params(Waits),
+    params(SwapQuery),
     request_body = SwapRequest,
     responses(
-        (status = 200, body = Swapped, description = "With `?wait=true`: it serves."),
+        (status = 200, body = SwapAnswer, description = "With `?wait=true`: it serves; with `?dry_run=true` too: what would be done."),
         (status = 202, body = Progress),
         (status = 404, body = Refusal, description = "No such stage, or no such component was sent."),
         (status = 409, body = Refusal, description = "Another change is in the way."),
@@ -92,20 +118,25 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 async fn swap(
     State(api): State<Api>,
     caller: Caller,
-    Query(waits): Query<Waits>,
+    Query(SwapQuery { wait, dry_run }): Query<SwapQuery>,
     Json(request): Json<SwapRequest>,
 ) -> Response {
     let (stage, digest) = (request.stage.clone(), request.digest.clone());
-    let begun = replacement(&api, request).and_then(|new| Ok((new, begin(&api, "swap", Some(&stage), &caller)?)));
+    let kind = if dry_run { "dry_run" } else { "swap" };
+    let begun = replacement(&api, request).and_then(|new| Ok((new, begin(&api, kind, Some(&stage), &caller)?)));
     let (new, operation) = match begun {
         Ok(begun) => begun,
         Err(refused) => return refused.1.of(refused.0),
     };
-    run(Arc::clone(&operation), waits, async move {
+    run(Arc::clone(&operation), Waits { wait }, async move {
+        if dry_run {
+            let planned = api.parts.control.plan(Some(operation), &stage, new).await;
+            return planned.map(|planned| SwapAnswer::Planned(Box::new(planned))).map_err(|error| refused(&error));
+        }
         let swapped = api.parts.control.swap_as(Some(operation), &stage, new, caller.0).await;
         let swapped = swapped.map_err(|error| refused(&error))?;
         digest.iter().for_each(|digest| api.uploads.forget(digest));
-        Ok(swapped)
+        Ok(SwapAnswer::Swapped(Box::new(swapped)))
     })
     .await
 }
@@ -172,24 +203,28 @@ async fn reload(
 }
 
 fn replacement(api: &Api, request: SwapRequest) -> Result<Replacement, Refused> {
-    let no = |status, error| Box::new((status, Refusal::new(code::CHANGE, error)));
-    let component = match &request.digest {
-        None => None,
-        Some(digest) => {
-            let error =
-                || no(StatusCode::NOT_FOUND, format!("no component with digest {digest} was sent to /v1/components"));
-            Some(Component::Uploaded(api.uploads.get(digest).ok_or_else(error)?))
-        }
-    };
+    let care = care(&request.care)?;
+    let component = component(api, request.digest.as_deref())?;
     if request.path.as_ref().is_some_and(|path| !path.is_absolute()) {
-        return Err(no(StatusCode::UNPROCESSABLE_ENTITY, "\"path\" must be absolute".to_owned()));
+        let refusal = Refusal::new(code::CHANGE, "\"path\" must be absolute");
+        return Err(Box::new((StatusCode::UNPROCESSABLE_ENTITY, refusal)));
     }
     let config = request.config.map(|config| config.to_string());
     let write = request.write.then_some(Write { component: request.path, text: request.text });
-    Ok(Replacement { component, config, write, care: Care::default() })
+    Ok(Replacement { component, config, write, care })
 }
 
-fn refused(error: &SwapError) -> Refused {
+/// A component that was sent before.
+pub(super) fn component(api: &Api, digest: Option<&str>) -> Result<Option<Component>, Refused> {
+    let Some(digest) = digest else { return Ok(None) };
+    let unknown = || {
+        let error = format!("no component with digest {digest} was sent to /v1/components");
+        Box::new((StatusCode::NOT_FOUND, Refusal::new(code::CHANGE, error)))
+    };
+    Ok(Some(Component::Uploaded(api.uploads.get(digest).ok_or_else(unknown)?)))
+}
+
+pub(super) fn refused(error: &SwapError) -> Refused {
     let status = match error {
         SwapError::UnknownStage { .. } | SwapError::NoGeneration { .. } => StatusCode::NOT_FOUND,
         SwapError::Drifted { .. } | SwapError::Stale | SwapError::Cancelled | SwapError::Overtaken { .. } => {
@@ -207,5 +242,12 @@ fn refused(error: &SwapError) -> Refused {
     };
     let causes = std::iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string).collect();
     let step = Some(error.step().to_owned());
-    Box::new((status, Refusal { causes, step, ..Refusal::new(code::CHANGE, error.to_string()) }))
+    let refusal = match error {
+        SwapError::Worse { stage, .. } => Refusal::new(trials::WORSE, error.to_string()).with_help(format!(
+            "look at it with `sluicebox tap {stage} --diff`; if this is what you want, `--force` overrules the guards"
+        )),
+        SwapError::Overtaken { .. } => Refusal::new(trials::OVERTAKEN, error.to_string()),
+        _ => Refusal::new(code::CHANGE, error.to_string()),
+    };
+    Box::new((status, Refusal { causes, step, ..refusal }))
 }

@@ -44,12 +44,14 @@ mod status;
 pub mod tls;
 pub mod token;
 pub mod traces;
+mod trials;
 mod uploads;
 
 pub use self::access::{Peer, USER_HEADER};
 pub use self::changes::{ReloadRequest, RollbackRequest, SwapRequest};
 pub use self::log_level::{LogLevel, LogLevelSetting};
 pub use self::refusal::{Refusal, code};
+pub use self::trials::{CareRequest, ShadowRequest};
 
 /// Longest body of a route that does not say otherwise by a `DefaultBodyLimit` of its own.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -94,6 +96,7 @@ fn parts() -> Vec<OpenApiRouter<Api>> {
         generations::routes(),
         components::routes(),
         changes::routes(),
+        trials::routes(),
         operations::routes(),
         drain::routes(),
         log_level::routes(),

@@ -202,7 +202,8 @@ async fn to_its_end<T: Serialize>(
         Err(refused) => {
             let (status, refusal) = *refused;
             let refusal = Refusal { operation: Some(operation.progress().id), ..refusal };
-            let is_cancelled = operation.is_cancelled() && refusal.step.as_deref() == Some("cancelled");
+            let is_cancelled = operation.is_cancelled() && refusal.step.as_deref() == Some("cancelled")
+                || refusal.code == super::trials::OVERTAKEN;
             let state = if is_cancelled { OperationState::Cancelled } else { OperationState::Failed };
             operation.end(state, serde_json::to_value(&refusal).ok());
             refusal.of(status)

@@ -17,6 +17,7 @@ use crate::memory::Budget;
 use crate::pipeline::inlet::Inlet;
 use crate::pipeline::intake::Intake as _;
 
+mod canary;
 mod fail_closed;
 mod fakes;
 mod faults;

@@ -524,3 +524,56 @@ async fn with_a_dead_destination_memory_stays_bounded_and_every_span_is_accounte
     lab.rig.until("what was kept is sent", |rig| rig.sum("exporter_sent_items_total", &[]) >= kept).await;
     lab.finish().await;
 }
+
+/// Counts traces by who decided them.
+#[derive(Default)]
+struct Weighed([AtomicUsize; 2], AtomicUsize);
+
+impl crate::pipeline::canary::Observer for Weighed {
+    fn judged(&self, batch: &crate::pipeline::canary::JudgedBatch<'_>) {
+        self.0[usize::from(batch.by_candidate)].fetch_add(batch.records as usize, Ordering::Relaxed);
+    }
+
+    fn failed(&self, _by_candidate: bool, _fault: &Fault) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The candidate keeps all of its share, what serves nothing; where the candidate fails, its share is decided by what serves, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_decides_its_share_of_traces_each_by_one() {
+    use crate::pipeline::canary::{Canary, Share};
+    for fails in [false, true] {
+        let sink = FakeDestination::new(open(), |_| TAKEN);
+        let serving = FakePolicies::generation(1, |_, _| Ok(Vote::Drop));
+        let lab =
+            Lab::new(keys(Duration::ZERO), MIB * 64, serving, None, (exporter("sink", 1_000), Arc::clone(&sink) as _));
+        let vote = move |_: &Traces, _| if fails { Err(FaultKind::Trap) } else { Ok(Vote::Keep) };
+        let weighed = Arc::new(Weighed::default());
+        let share = Share::of_percent(25.0).expect("is one");
+        let canary = Canary::new(0, &FakePolicies::generation(2, vote), share, Arc::<Weighed>::clone(&weighed));
+        lab.rig.stages.begin_canary(&canary);
+        // Two spans of each trace, in requests of their own.
+        for _ in 0..2 {
+            assert_eq!(lab.rig.send(spans(0..2_000, 10)).await, Outcome::ACCEPTED);
+        }
+        lab.rig.until("all are decided", |_| lab.spans("dropped") + lab.spans("kept") == 4_000).await;
+        let kept = lab.spans("kept");
+        let [by_serving, by_candidate] = [0, 1].map(|side: usize| weighed.0[side].load(Ordering::Relaxed));
+        if fails {
+            assert_eq!((kept, by_candidate), (0, 0));
+            assert!(weighed.1.load(Ordering::Relaxed) > 0);
+            let fallback = lab.rig.sum("tail_fallback_traces_total", &[]);
+            assert_eq!(fallback, 0, "the fallback stands in for what serves only");
+        } else {
+            assert!((800..1_200).contains(&kept), "{kept} of 4000 spans");
+            assert!(by_candidate > 0 && by_serving > 0, "{by_serving} and {by_candidate}");
+        }
+        let mut by_trace = std::collections::BTreeMap::<u32, u32>::new();
+        lab.rig.stages.end_canary(&canary);
+        lab.rig.until("what is kept arrives", |_| sent(&sink).len() as i64 == kept).await;
+        sent(&sink).into_iter().for_each(|number| *by_trace.entry(number).or_default() += 1);
+        assert!(by_trace.values().all(|&spans| spans == 2), "whole traces");
+        lab.finish().await;
+    }
+}
