@@ -152,7 +152,8 @@ fn left<'a>(rows: usize, after: &'a [Record], dropped: &'a [(u32, u16)]) -> impl
     let (mut dropped, mut after) = (dropped.iter().peekable(), after.iter());
     (0..rows).map_while(move |row| {
         let mut rule = None;
-        while let Some((_, of_row)) = dropped.next_if(|(gone, _)| usize::try_from(*gone).is_ok_and(|gone| gone <= row)) {
+        while let Some((_, of_row)) = dropped.next_if(|(gone, _)| usize::try_from(*gone).is_ok_and(|gone| gone <= row))
+        {
             rule = rule.or(Some(*of_row));
         }
         rule.map(Left::Dropped).or_else(|| after.next().map(Left::Kept))

@@ -50,11 +50,7 @@ pub fn disagreements<'a>(
 }
 
 /// One for each record of which both made something; None where it is the same.
-fn outcomes<'a>(
-    rows: usize,
-    first: Output<'a>,
-    second: Output<'a>,
-) -> impl Iterator<Item = Option<Disagreement<'a>>> {
+fn outcomes<'a>(rows: usize, first: Output<'a>, second: Output<'a>) -> impl Iterator<Item = Option<Disagreement<'a>>> {
     let of = |output: Output<'a>| left(rows, output.records, output.dropped);
     let mut alike = Alike::default();
     of(first).zip(of(second)).map(move |of_row| match of_row {

@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn positions_are_left_out_and_keys_are_not() {
-        let same = ["span.name", r#"resource.attributes["a"]"#, r#"log.attributes["a[0]\"]b"]"#, r#"log.attributes["\\"]"#];
+        let same =
+            ["span.name", r#"resource.attributes["a"]"#, r#"log.attributes["a[0]\"]b"]"#, r#"log.attributes["\\"]"#];
         for path in same {
             assert_eq!(field_of(path), path);
         }

@@ -6,15 +6,8 @@ use crate::json::UNKNOWN_FIELDS;
 
 /// What stands for itself in the place of a value. Maps with one of these keys keep their envelope, so that no two values look
 /// the same.
-const ENVELOPES: [&str; 7] = [
-    "arrayValue",
-    "bytesValue",
-    "doubleValue",
-    "kvlistValue",
-    "stringValueStrindex",
-    "keyStrindex",
-    UNKNOWN_FIELDS,
-];
+const ENVELOPES: [&str; 7] =
+    ["arrayValue", "bytesValue", "doubleValue", "kvlistValue", "stringValueStrindex", "keyStrindex", UNKNOWN_FIELDS];
 
 /// `{"stringValue": "x"}` is `"x"`, an empty value is null. Integers are integers and doubles have a point; what has no JSON of its own
 /// (bytes, numbers that are none) keeps its envelope.

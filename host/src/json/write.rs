@@ -15,11 +15,7 @@ pub(super) enum Unknown {
     Shown,
 }
 
-pub(super) fn write(
-    message: &'static Message,
-    protobuf: &[u8],
-    unknown: Unknown,
-) -> Result<Vec<u8>, ProtobufError> {
+pub(super) fn write(message: &'static Message, protobuf: &[u8], unknown: Unknown) -> Result<Vec<u8>, ProtobufError> {
     let out = Vec::with_capacity(protobuf.len().saturating_mul(2));
     let mut writer = Writer { out, joined_bytes_left: protobuf.len(), unknown };
     writer.message(message, protobuf, 0)?;

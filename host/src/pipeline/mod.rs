@@ -39,6 +39,7 @@ mod late;
 pub mod merge;
 mod redaction;
 pub mod sampling;
+pub mod scratch;
 mod seat;
 mod split;
 pub mod stage;

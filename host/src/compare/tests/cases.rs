@@ -39,8 +39,7 @@ fn what_differs_is_told_by_record_and_field() {
     let mismatches = |left: &[Flat]| case().mismatches(&[encode(Signal::Logs, left)]).expect("it can be read");
     assert_eq!(mismatches(&[log("***"), log("b")]), []);
     assert_eq!(mismatches(&[log("***")]), [Mismatch::Records { expected: 2, found: 1 }]);
-    let change =
-        Change { path: "log.body".to_owned(), before: Some(json!("b")), after: Some(json!("c")) };
+    let change = Change { path: "log.body".to_owned(), before: Some(json!("b")), after: Some(json!("c")) };
     assert_eq!(mismatches(&[log("***"), log("c")]), [Mismatch::Field { record: 1, change }]);
     assert_eq!(case().mismatches(&[]).expect("nothing is left"), [Mismatch::Records { expected: 2, found: 0 }]);
     let any = Case { expected: None, ..case() };

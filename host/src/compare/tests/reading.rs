@@ -72,7 +72,8 @@ fn a_key_that_comes_twice_is_two_fields() {
 
 #[test]
 fn what_a_span_holds_has_paths_as_in_ottl() {
-    let event = |name: &str| Event { name: name.to_owned(), attributes: vec![pair("e", text("v"))], ..Event::default() };
+    let event =
+        |name: &str| Event { name: name.to_owned(), attributes: vec![pair("e", text("v"))], ..Event::default() };
     let status = Some(Status { message: "no".to_owned(), code: 2 });
     let span = read_span(Span {
         trace_id: vec![0xab; 16],
