@@ -24,6 +24,7 @@ use crate::memory::tail::TailBounds;
 use crate::observe::metrics::Metrics;
 use crate::observe::readiness::Readiness;
 use crate::tail::explain::Why;
+use crate::tap::Taps;
 
 mod access;
 mod body;
@@ -41,6 +42,7 @@ mod repeated;
 pub mod serve;
 pub mod socket;
 mod status;
+pub mod taps;
 pub mod tls;
 pub mod token;
 pub mod traces;
@@ -67,6 +69,8 @@ pub struct Parts {
     pub samplers: Samplers,
     /// Whether it does its work.
     pub readiness: Arc<Readiness>,
+    /// What is shown of stages.
+    pub taps: Arc<Taps>,
 }
 
 /// The tail samplers of the process.
@@ -101,6 +105,7 @@ fn parts() -> Vec<OpenApiRouter<Api>> {
         drain::routes(),
         log_level::routes(),
         traces::routes(),
+        taps::routes(),
     ]
 }
 

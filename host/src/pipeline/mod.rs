@@ -41,10 +41,12 @@ mod late;
 pub mod merge;
 mod redaction;
 pub mod sampling;
+pub mod scratch;
 mod seat;
 mod split;
 pub mod stage;
 pub mod stages;
+pub mod standing;
 mod tenure;
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,9 @@ fn flats(rng: &mut StdRng) -> Vec<Flat> {
     let mut resource = 0;
     let flat = |rng: &mut StdRng, resource: &mut u32| {
         *resource += u32::from(rng.random_ratio(1, 3));
-        let keys = KEYS.iter().filter(|_| rng.random());
-        let attributes = keys.map(|key| ((*key).to_owned(), Any::IntValue(rng.random_range(0..3)))).collect();
+        let keys: Vec<_> = KEYS.iter().filter(|_| rng.random()).collect();
+        let attributes =
+            keys.into_iter().map(|key| ((*key).to_owned(), Any::IntValue(rng.random_range(0..3)))).collect();
         let text = format!("t{}", rng.random_range(0..3));
         Flat { resource: *resource, tier: format!("tier-{resource}"), text, attributes }
     };

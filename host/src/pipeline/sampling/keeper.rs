@@ -504,7 +504,7 @@ fn outgoing_bytes_max(terms: &Terms, shards: usize) -> u64 {
 }
 
 /// Of one of `shards` shards.
-fn settings(terms: &Terms, shards: usize) -> Settings {
+pub(super) fn settings(terms: &Terms, shards: usize) -> Settings {
     let keys = &terms.keys;
     let bytes_max = terms.bytes_max / shards as u64 - outgoing_bytes_max(terms, shards);
     let share = |count: usize| count.div_ceil(shards);

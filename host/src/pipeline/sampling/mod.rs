@@ -33,6 +33,7 @@ mod apart;
 mod keeper;
 pub(in crate::pipeline) mod outlet;
 mod panel;
+pub(in crate::pipeline) mod scratch;
 
 /// Pieces of requests that may wait for a shard's thread; more are told to retry. Their bytes are charged to the budget, so this bounds the
 /// wait.
