@@ -252,7 +252,7 @@ impl Control {
     /// Keeps the last batches of stages from now on, as far as the file allows, charged to this budget: candidates are probed with them.
     pub fn keep_last_batches(&self, budget: &Arc<Budget>) {
         let last = self.last.get_or_init(|| LastBatches::new(budget));
-        last.follow(&self.current.stages(), self.data_access());
+        last.follow(&self.current.stages(), self.access());
     }
 
     /// Gives up the instances of one generation that no longer serves, where memory is short; false where none are kept.

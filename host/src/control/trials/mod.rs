@@ -146,7 +146,7 @@ impl Control {
             (passed, scales)
         };
         let (passed, scales) = super::blocking(probing).await?;
-        let mut report = scales.report(Samples::Same, self.data_access());
+        let mut report = scales.report(Samples::Same, self.access());
         (report.step, report.percent, report.seconds) = ("probe".to_owned(), 100.0, began.elapsed().as_secs_f64());
         report.findings.extend(passed.err());
         self.weigh(operation, candidate, report, tried, is_forced)
@@ -191,7 +191,7 @@ impl Control {
         let shadow = shadow.map_err(|error| SwapError::Abandoned(error.to_string()))?;
         let _watching = watchers.watch(Arc::<Shadow>::clone(&shadow));
         let look = |seconds| {
-            let report = shadow.scales().report(Samples::Same, self.data_access());
+            let report = shadow.scales().report(Samples::Same, self.access());
             TrialReport {
                 step: "shadow".to_owned(),
                 seconds,
@@ -230,7 +230,7 @@ impl Control {
         drop(change);
         tracing::info!(stage = candidate.stage.name, percent = terms.percent, "a canary begins");
         let look = |seconds| {
-            let access = self.data_access();
+            let access = self.access();
             let report = weigher.scales().report(Samples::Apart, access);
             let fields = reader.scales().report(Samples::Apart, access);
             let mut report = TrialReport {
@@ -319,8 +319,8 @@ impl Control {
         }
     }
 
-    pub(super) fn data_access(&self) -> DataAccess {
-        self.state().file.admin.data_access
+    pub(super) fn access(&self) -> DataAccess {
+        *self.data_access().borrow()
     }
 }
 
