@@ -20,9 +20,11 @@ pub mod reload;
 pub mod report;
 pub mod rollback;
 pub mod run;
+pub mod shadow;
 pub mod stages;
 pub mod swap;
 mod transport;
+mod trial;
 pub mod validate;
 pub mod why;
 
@@ -61,6 +63,8 @@ enum Verb {
     Inspect(inspect::InspectArgs),
     /// Replace a stage's component or configuration in a running engine.
     Swap(swap::SwapArgs),
+    /// Compare a candidate with what serves in a running engine, and change nothing.
+    Shadow(shadow::ShadowArgs),
     /// Return a stage of a running engine to what served before.
     Rollback(rollback::RollbackArgs),
     /// List what served at each stage, who brought it, and why it ended.
@@ -113,6 +117,7 @@ pub fn main(bundled: &'static [Bundled]) -> ExitCode {
         Verb::Components(args) => coded(components::components(args, &mut out).map(|()| 0)),
         Verb::Inspect(args) => inspect::run(&args, bundled, &mut out),
         Verb::Swap(args) => swap::run(&args, &mut out),
+        Verb::Shadow(args) => shadow::run(&args, &mut out),
         Verb::Rollback(args) => rollback::run(&args, &mut out),
         Verb::Generations(args) => generations::run(&args, &mut out),
         Verb::Reload(args) => reload::run(&args, &mut out),
