@@ -224,6 +224,7 @@ pub(super) fn component(api: &Api, digest: Option<&str>) -> Result<Option<Compon
     Ok(Some(Component::Uploaded(api.uploads.get(digest).ok_or_else(unknown)?)))
 }
 
+/// A change that was not made.
 pub(super) fn refused(error: &SwapError) -> Refused {
     let status = match error {
         SwapError::UnknownStage { .. } | SwapError::NoGeneration { .. } => StatusCode::NOT_FOUND,
