@@ -23,6 +23,7 @@ pub mod run;
 pub mod shadow;
 pub mod stages;
 pub mod swap;
+pub mod tap;
 mod transport;
 mod trial;
 pub mod validate;
@@ -75,6 +76,8 @@ enum Verb {
     Operations(operations::OperationsArgs),
     /// Have a running engine finish what it has, and end.
     Drain(drain::DrainArgs),
+    /// Show what a stage of a running engine is shown and what it makes of it, as it happens.
+    Tap(tap::TapArgs),
     /// Tell what tail samplers of a running engine did with a trace.
     Why(why::WhyArgs),
     /// Run a configuration with made-up traffic and show what goes in and comes out.
@@ -123,6 +126,7 @@ pub fn main(bundled: &'static [Bundled]) -> ExitCode {
         Verb::Reload(args) => reload::run(&args, &mut out),
         Verb::Operations(args) => operations::run(&args, &mut out),
         Verb::Drain(args) => drain::run(&args, &mut out),
+        Verb::Tap(args) => tap::run(&args, &mut out),
         Verb::Why(args) => why::run(&args, &mut out),
         Verb::Demo(args) => blocking(demo::run(args, &mut out)),
     };
