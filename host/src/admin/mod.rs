@@ -44,12 +44,14 @@ mod status;
 pub mod tls;
 pub mod token;
 pub mod traces;
+mod try_it;
 mod uploads;
 
 pub use self::access::{Peer, USER_HEADER};
 pub use self::changes::{ReloadRequest, RollbackRequest, SwapRequest};
 pub use self::log_level::{LogLevel, LogLevelSetting};
 pub use self::refusal::{Refusal, code};
+pub use self::try_it::{Tries, TryRequest};
 
 /// Longest body of a route that does not say otherwise by a `DefaultBodyLimit` of its own.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -65,6 +67,8 @@ pub struct Parts {
     pub samplers: Samplers,
     /// Whether it does its work.
     pub readiness: Arc<Readiness>,
+    /// Stages for who tries something.
+    pub tries: Tries,
 }
 
 /// The tail samplers of the process.
@@ -98,6 +102,7 @@ fn parts() -> Vec<OpenApiRouter<Api>> {
         drain::routes(),
         log_level::routes(),
         traces::routes(),
+        try_it::routes(),
     ]
 }
 

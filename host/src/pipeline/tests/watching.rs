@@ -199,7 +199,7 @@ fn check(signal: Signal, stage: usize, kept: &Kept, found: &mut Rows) {
 }
 
 fn rows(rng: &mut StdRng, stages: usize, name: &str) -> Vec<String> {
-    let poison = [0.0, 0.05][rng.random_range(0..2)];
+    let (poison, count) = ([0.0, 0.05][rng.random_range(0..2)], rng.random_range(1..40));
     let row = |n| {
         let mut text = format!("{name}.{n}");
         for number in 0..stages {
@@ -212,7 +212,7 @@ fn rows(rng: &mut StdRng, stages: usize, name: &str) -> Vec<String> {
         }
         text
     };
-    (0..rng.random_range(1..40)).map(row).collect()
+    (0..count).map(row).collect()
 }
 
 /// Two resources of two metrics of three points each: points 0 to 11.
