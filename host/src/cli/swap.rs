@@ -9,7 +9,8 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::admin::SwapRequest;
-use crate::cli::call::{Admin, post, post_json, print_swapped, wait};
+use crate::cli::call::{Admin, post, print_swapped, wait};
+use crate::cli::operate::operate;
 use crate::cli::{complain, exit};
 use crate::config;
 
@@ -58,12 +59,12 @@ async fn swap(args: &SwapArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> 
     }
     if let Some(path) = &args.component {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        match post(args.admin, "/v1/components", "application/wasm", bytes).await?.of_change() {
+        match post(&args.admin, "/v1/components", "application/wasm", bytes).await?.of_change() {
             Ok(answer) => request.digest = answer.get("digest").and_then(Value::as_str).map(str::to_owned),
             Err(code) => return Ok(code),
         }
     }
-    let answer = match post_json(args.admin, "/v1/swap", &request).await?.of_change() {
+    let answer = match operate(&args.admin, "/v1/swap", &request).await?.of_change() {
         Ok(answer) => answer,
         Err(code) => return Ok(code),
     };
