@@ -16,6 +16,7 @@ pub mod receive;
 pub mod scratch;
 pub mod table;
 pub mod tail;
+pub mod tap;
 pub mod wasm;
 
 pub mod ack;

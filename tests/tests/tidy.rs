@@ -29,11 +29,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "control",
         &["config", "observe", "pipeline", "wasm", "signal", "batch", "tail", "memory", "json", "compare", "scratch"],
     ),
-    ("admin", &["config", "observe", "control", "memory", "wasm", "tail", "signal", "json", "compare", "scratch"]),
+    (
+        "tap",
+        &["config", "observe", "control", "pipeline", "wasm", "signal", "batch", "tail", "memory", "json", "compare"],
+    ),
+    (
+        "admin",
+        &["tap", "config", "observe", "control", "memory", "wasm", "tail", "signal", "json", "compare", "scratch"],
+    ),
     (
         "engine",
         &[
-            "config", "observe", "control", "memory", "wasm", "admin", "export", "pipeline", "receive", "tail",
+            "config", "observe", "control", "memory", "wasm", "tap", "admin", "export", "pipeline", "receive", "tail",
             "scratch",
         ],
     ),

@@ -24,6 +24,7 @@ use crate::memory::tail::TailBounds;
 use crate::observe::metrics::Metrics;
 use crate::observe::readiness::Readiness;
 use crate::tail::explain::Why;
+use crate::tap::Taps;
 
 mod access;
 mod body;
@@ -41,6 +42,7 @@ mod repeated;
 pub mod serve;
 pub mod socket;
 mod status;
+pub mod taps;
 pub mod tls;
 pub mod token;
 pub mod traces;
@@ -69,6 +71,8 @@ pub struct Parts {
     pub readiness: Arc<Readiness>,
     /// Stages for who tries something.
     pub tries: Tries,
+    /// What is shown of stages.
+    pub taps: Arc<Taps>,
 }
 
 /// The tail samplers of the process.
@@ -103,6 +107,7 @@ fn parts() -> Vec<OpenApiRouter<Api>> {
         log_level::routes(),
         traces::routes(),
         try_it::routes(),
+        taps::routes(),
     ]
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use crate::config::model::{Component, Config, Stage};
+use crate::config::model::{Component, Config, DataAccess, Stage};
 use crate::config::{self, Change};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::stage::Generation;
@@ -19,6 +19,7 @@ use crate::pipeline::stages::Current;
 use crate::wasm;
 
 mod drain;
+mod aside;
 mod drift;
 mod file;
 pub mod health;
@@ -70,6 +71,8 @@ pub struct Control {
     /// Held by the change under way, while it builds.
     change: tokio::sync::Mutex<()>,
     state: Mutex<State>,
+    /// What of the telemetry may be shown, by the file that is in force.
+    data_access: tokio::sync::watch::Sender<DataAccess>,
     /// The configuration file, once it is known.
     file: OnceLock<PathBuf>,
     /// How often the engine wrote it.
@@ -151,6 +154,7 @@ impl Control {
             drop(history.note(&Entry::serving(generation.as_ref(), stage, None, &Who::Start)));
             stages.push(Known::new(stage.clone(), generation.digest().to_owned()));
         }
+        let data_access = tokio::sync::watch::Sender::new(config.admin.data_access);
         let state = Mutex::new(State { stages, numbers: BTreeMap::new(), file: config });
         let (kept, change) = (Kept::new(&metrics), tokio::sync::Mutex::default());
         let (file, writes) = (OnceLock::new(), AtomicU64::new(0));
@@ -166,6 +170,7 @@ impl Control {
             draining,
             change,
             state,
+            data_access,
             file,
             writes,
         })

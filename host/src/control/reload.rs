@@ -103,7 +103,11 @@ impl Control {
         if next.log_level != self.state().file.log_level {
             log::set_level(next.log_level);
         }
+        // Less may be shown from before the change on, more only after it.
+        let (before, after) = (*self.data_access.borrow(), next.admin.data_access);
+        self.data_access.send_replace(before.min(after));
         let mut committed = self.commit(commit, built, &plan.removed, who);
+        self.data_access.send_replace(after);
         committed.changes = plan.diff.others;
         self.file_is_now(next, &says, &committed);
         Ok(committed)

@@ -32,6 +32,7 @@ use crate::pipeline::stages::{Current, Snapshot, Stages};
 use crate::pipeline::worker::Workers;
 use crate::receive::BindError;
 use crate::scratch::Scratches;
+use crate::tap::Taps;
 use crate::wasm::{self, Bundled, Compiler, GenerationSpec, Role, Runtime, RuntimeOptions};
 
 mod drain;
@@ -186,8 +187,14 @@ impl Engine {
             admin::Samplers { bounds: Arc::clone(&topology.bounds), why: Arc::<Samplers>::clone(&topology.samplers) };
         let state = surroundings.state.as_deref();
         let (budget, shown) = (Arc::clone(&budget), Arc::clone(&readiness));
-        let tries = admin::Tries::new(scratches);
-        let parts = admin::Parts { control: Arc::clone(&control), budget, samplers, readiness: shown, tries };
+        let parts = admin::Parts {
+            taps: Taps::new(Arc::clone(&control), Arc::clone(&topology.standing)),
+            control: Arc::clone(&control),
+            budget,
+            samplers,
+            readiness: shown,
+            tries: admin::Tries::new(scratches),
+        };
         let own_servers = own.serve(parts, &metrics, state);
         readiness.serve(Arc::clone(&control) as _);
         let maxima = (maxima, overcommitted);

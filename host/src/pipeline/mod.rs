@@ -44,6 +44,7 @@ mod seat;
 mod split;
 pub mod stage;
 pub mod stages;
+pub mod standing;
 mod tenure;
 #[cfg(test)]
 mod tests;

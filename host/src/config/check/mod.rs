@@ -29,6 +29,7 @@ use self::definitions::Definitions;
 use self::known::Group;
 use self::pipelines::Draft;
 use self::processors::Processor;
+pub use self::processors::STAGE_LIMITS_DEFAULT;
 use self::section::Section;
 use super::Environment;
 use super::code::Code;
