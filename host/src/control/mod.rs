@@ -18,8 +18,8 @@ use crate::pipeline::stage::Generation;
 use crate::pipeline::stages::Current;
 use crate::wasm;
 
-mod drain;
 mod aside;
+mod drain;
 mod drift;
 mod file;
 pub mod health;

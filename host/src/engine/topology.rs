@@ -24,8 +24,8 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::assemble::{Assembly, Shared, assemble};
 use crate::pipeline::inlet::{Door, Inlet};
 use crate::pipeline::sampling::{Sampler, Samplers};
-use crate::pipeline::standing::Standing;
 use crate::pipeline::stages::{Current, Stages};
+use crate::pipeline::standing::Standing;
 use crate::pipeline::worker::Way;
 
 /// Receivers, pipelines and exporters.

@@ -11,9 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use super::eye::Shared;
 use super::line::{Line, TapCounts, TapEnd};
 use crate::config::model::DataAccess;
-use crate::control::who::Who;
 use crate::control::Control;
 use crate::control::history::Entry;
+use crate::control::who::Who;
 
 /// The lines of a tap. Dropping it ends the tap.
 pub struct TapStream {
