@@ -199,13 +199,15 @@ fn component(file: &Path, config: Option<&Path>, input: Input, bundled: &'static
     }
 }
 
-/// A component in a configuration of its own.
+/// A component in a configuration of its own. Files that this names lie beside the file that it is in.
 fn alone(subject: Alone<'_>, config: Option<&Path>, input: Input, runtime: &Arc<Runtime>) -> anyhow::Result<Told> {
+    let directory = config.and_then(Path::parent).filter(|parent| !parent.as_os_str().is_empty());
+    let directory = std::path::absolute(directory.unwrap_or(Path::new(".")))?;
     let config = match config.map(config::read_value).transpose() {
         Ok(config) => config,
         Err(report) => return Ok(Err(invalid(&report))),
     };
-    match subject.configured(input.signal, config.as_ref(), &std::env::current_dir()?, &System) {
+    match subject.configured(input.signal, config.as_ref(), &directory, &System) {
         Ok(loaded) => offline(&loaded, None, input, Arc::clone(runtime)),
         Err(report) => Ok(Err(invalid(&report))),
     }
