@@ -13,6 +13,7 @@ pub mod json;
 pub mod observe;
 pub mod pipeline;
 pub mod receive;
+pub mod scratch;
 pub mod table;
 pub mod tail;
 pub mod tap;

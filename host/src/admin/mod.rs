@@ -47,6 +47,7 @@ pub mod tls;
 pub mod token;
 pub mod traces;
 mod trials;
+mod try_it;
 mod uploads;
 
 pub use self::access::{Peer, USER_HEADER};
@@ -54,6 +55,7 @@ pub use self::changes::{ReloadRequest, RollbackRequest, SwapRequest};
 pub use self::log_level::{LogLevel, LogLevelSetting};
 pub use self::refusal::{Refusal, code};
 pub use self::trials::{CareRequest, ShadowRequest};
+pub use self::try_it::{Tries, TryRequest};
 
 /// Longest body of a route that does not say otherwise by a `DefaultBodyLimit` of its own.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -69,6 +71,8 @@ pub struct Parts {
     pub samplers: Samplers,
     /// Whether it does its work.
     pub readiness: Arc<Readiness>,
+    /// Stages for who tries something.
+    pub tries: Tries,
     /// What is shown of stages.
     pub taps: Arc<Taps>,
 }
@@ -105,6 +109,7 @@ fn parts() -> Vec<OpenApiRouter<Api>> {
         drain::routes(),
         log_level::routes(),
         traces::routes(),
+        try_it::routes(),
         taps::routes(),
     ]
 }

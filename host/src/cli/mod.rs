@@ -10,6 +10,7 @@ use crate::wasm::Bundled;
 mod call;
 pub mod components;
 pub mod demo;
+mod diff_view;
 pub mod drain;
 pub mod generations;
 pub mod inspect;
@@ -26,15 +27,18 @@ pub mod swap;
 pub mod tap;
 mod transport;
 mod trial;
+pub mod try_it;
 pub mod validate;
 pub mod why;
 
-/// Exit codes are a promise: scripts branch on them. 0 is done; 2 is a call that is wrong, which clap says; 4 is kept for tests that fail.
+/// Exit codes are a promise: scripts branch on them. 0 is done; 2 is a call that is wrong, which clap says.
 pub mod exit {
     /// The operation failed.
     pub const FAILED: u8 = 1;
     /// The configuration, or a component, is not valid.
     pub const CONFIG: u8 = 3;
+    /// Something else came out than a test expects.
+    pub const TESTS_FAILED: u8 = 4;
     /// No engine answers.
     pub const UNREACHABLE: u8 = 5;
     /// A swap was refused; what served before still serves.
@@ -78,6 +82,8 @@ enum Verb {
     Drain(drain::DrainArgs),
     /// Show what a stage of a running engine is shown and what it makes of it, as it happens.
     Tap(tap::TapArgs),
+    /// Show what a component, a stage or a pipeline makes of requests, without serving anything.
+    Try(try_it::TryArgs),
     /// Tell what tail samplers of a running engine did with a trace.
     Why(why::WhyArgs),
     /// Run a configuration with made-up traffic and show what goes in and comes out.
@@ -127,6 +133,7 @@ pub fn main(bundled: &'static [Bundled]) -> ExitCode {
         Verb::Operations(args) => operations::run(&args, &mut out),
         Verb::Drain(args) => drain::run(&args, &mut out),
         Verb::Tap(args) => tap::run(&args, &mut out),
+        Verb::Try(args) => try_it::run(&args, bundled, &mut out),
         Verb::Why(args) => why::run(&args, &mut out),
         Verb::Demo(args) => blocking(demo::run(args, &mut out)),
     };

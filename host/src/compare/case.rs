@@ -214,7 +214,6 @@ fn request(signal: Signal, key: &'static str, value: &Value) -> Result<Bytes, Ca
     let text = serde_json::to_vec(value).map_err(|error| refused(error.to_string()))?;
     let body = json::to_protobuf(signal, &text).map_err(|error| {
         refused(match error {
-            JsonError::Unexpected { path, expected, .. } if path.is_empty() => format!("it must be {expected}"),
             JsonError::Unexpected { path, expected, .. } => format!("{path} must be {expected}"),
             JsonError::Syntax { .. } => "it is not JSON".to_owned(),
             JsonError::NoRoom => error.to_string(),

@@ -32,6 +32,7 @@ mod plan;
 mod reload;
 mod report;
 mod rollback;
+mod scratch;
 #[cfg(test)]
 mod tests;
 mod topology;

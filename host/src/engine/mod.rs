@@ -31,6 +31,7 @@ use crate::pipeline::stage::Generation;
 use crate::pipeline::stages::{Current, Snapshot, Stages};
 use crate::pipeline::worker::Workers;
 use crate::receive::BindError;
+use crate::scratch::Scratches;
 use crate::tap::Taps;
 use crate::wasm::{self, Bundled, Compiler, GenerationSpec, Role, Runtime, RuntimeOptions};
 
@@ -150,7 +151,8 @@ impl Engine {
             compiler: Compiler::this_executable(),
             cache_dir: surroundings.cache.clone(),
         };
-        let runtime = Runtime::new(options).map_err(StartError::Runtime)?;
+        let runtime = Arc::new(Runtime::new(options).map_err(StartError::Runtime)?);
+        let scratches = scratches(&runtime);
         metrics.show_guests(runtime.guest_metrics());
         let build: Arc<Build> =
             Arc::new(move |stage, number| runtime.build_generation(generation_spec(stage, number, workers_count)));
@@ -192,6 +194,7 @@ impl Engine {
             budget,
             samplers,
             readiness: shown,
+            tries: admin::Tries::new(scratches),
         };
         let own_servers = own.serve(parts, &metrics, state);
         readiness.serve(Arc::clone(&control) as _);
@@ -271,6 +274,16 @@ fn maxima_of(config: &Config, limit: &Limit, tail: &[TailBounds], workers: usize
         generation.map_or(0, |generation| generation.instance_bytes_max())
     };
     maxima::of(config, limit, tail, workers, instance_bytes)
+}
+
+/// Builds stages for tries, beside those that serve.
+fn scratches(runtime: &Arc<Runtime>) -> Arc<Scratches> {
+    let runtime = Arc::clone(runtime);
+    Arc::new(move || {
+        let scratch = runtime.scratch();
+        // One thread calls them, with the instance that tells whether they can be built.
+        Arc::new(move |stage: &Stage| scratch.build_generation(generation_spec(stage, 1, 0)))
+    })
 }
 
 /// What a stage of the file is built from.

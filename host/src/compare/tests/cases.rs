@@ -26,7 +26,11 @@ fn what_is_written_is_read() {
         let input = encode(signal, &[log("x"), log("y")]);
         let case = Case { signal, expected: None, config: None, name: None, stage: None, input };
         let text = case.to_json().expect("it can be written");
-        assert_eq!(Case::parse(text.as_bytes()).expect("it can be read"), case, "{signal}");
+        let read = Case::parse(text.as_bytes()).expect("it can be read");
+        // Fields may come in another order.
+        let records_of = |case: &Case| records(signal, std::slice::from_ref(&case.input)).expect("it can be read");
+        assert_eq!(records_of(&read), records_of(&case), "{signal}");
+        assert_eq!(Case { input: case.input.clone(), ..read }, case, "{signal}");
     }
     let text = case().to_json().expect("it can be written");
     assert_eq!(Case::parse(text.as_bytes()).expect("it can be read"), case());
@@ -58,7 +62,7 @@ fn errors_say_where() {
     let said = of(&with(wrong));
     assert!(said.contains("`input` is not an OTLP request of logs"), "{said}");
     assert!(said.contains("resourceLogs[0].scopeLogs[0].logRecords[0].traceId must be"), "{said}");
-    assert!(of(&with("[]")).contains("it must be an object"), "{}", of(&with("[]")));
+    assert!(of(&with("[]")).ends_with("the body must be an object"), "{}", of(&with("[]")));
 
     let list = format!("[{}, {}]", with("{}"), with("3").replace("\"signal\"", "\"name\": \"second\", \"signal\""));
     let said = Case::parse_list(list.as_bytes()).expect_err("the second is wrong").to_string();
