@@ -8,6 +8,7 @@ use crate::control::known::{Known, Says};
 use crate::control::operations::Operation;
 use crate::control::plan::Plan;
 use crate::control::topology::{Prepared, Unprepared};
+use crate::control::trials::Tried;
 use crate::control::who::Who;
 use crate::control::{
     Candidate, Commit, Committed, Control, Reloaded, SwapError, blocking, named, step, to_its_end, unless_cancelled,
@@ -95,7 +96,12 @@ impl Control {
         let says = self.says(&next).await?;
         let plan = Plan::of(&self.state(), &next, &says, force)?;
         step(operation, "build");
-        let built = unless_cancelled(operation, self.build_all(&plan.wanted)).await??;
+        let mut built = unless_cancelled(operation, self.build_all(&plan.wanted)).await??;
+        for candidate in &mut built {
+            let mut tried = Tried::default();
+            unless_cancelled(operation, self.probe(operation, candidate, &mut tried, force)).await??;
+            candidate.overruled = tried.overruled;
+        }
         step(operation, "commit");
         let commit =
             if plan.keeps_pipelines { Commit::Stages } else { Commit::Topology(self.prepare(&next, &built).await?) };

@@ -223,7 +223,9 @@ impl SwapError {
     /// The stage that could not be built.
     pub fn unbuilt(&self) -> Option<&str> {
         match self {
-            SwapError::Build { stage, .. } | SwapError::New { stage, .. } => Some(stage),
+            SwapError::Build { stage, .. } | SwapError::New { stage, .. } | SwapError::Worse { stage, .. } => {
+                Some(stage)
+            }
             _ => None,
         }
     }
