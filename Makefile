@@ -55,13 +55,14 @@ bench: build
 BUNDLED_MODULES := $(BUNDLED:%=target/guests/core/%.wasm)
 BUNDLED_CODE    := $(BUNDLED:%=host/bundled/%.cwasm)
 bundled: $(BUNDLED_CODE)
-$(BUNDLED_CODE) &: $(BUNDLED_MODULES)
+EMBEDDED_CASES := $(wildcard guests/*/tests/embedded.json)
+$(BUNDLED_CODE) &: $(BUNDLED_MODULES) $(EMBEDDED_CASES)
 	$(CARGO_BUILD) -p sluicebox --bin bundle
 	target/release/bundle $(BUNDLED_MODULES) --precompile --out host/bundled
 
 # Components that the tests load.
 guests: $(GUESTS:%=target/guests/%.wasm)
-target/guests/%.wasm: target/guests/core/%.wasm
+target/guests/%.wasm: target/guests/core/%.wasm $(EMBEDDED_CASES)
 	$(CARGO_BUILD) -p sluicebox --bin bundle
 	target/release/bundle $< --out target/guests
 

@@ -13,8 +13,10 @@ pub mod json;
 pub mod observe;
 pub mod pipeline;
 pub mod receive;
+pub mod scratch;
 pub mod table;
 pub mod tail;
+pub mod tap;
 pub mod wasm;
 
 pub mod ack;

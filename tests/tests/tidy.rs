@@ -24,9 +24,26 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pipeline", &["signal", "ack", "memory", "config", "observe", "batch", "export", "tail"]),
     ("receive", &["signal", "ack", "otlp", "json", "memory", "config", "observe", "pipeline"]),
     ("wasm", &["signal", "memory", "table", "config", "observe", "batch", "pipeline", "tail"]),
-    ("control", &["config", "observe", "pipeline", "wasm", "signal", "batch", "tail", "memory", "json", "compare"]),
-    ("admin", &["config", "observe", "control", "memory", "wasm", "tail", "signal", "json", "compare"]),
-    ("engine", &["config", "observe", "control", "memory", "wasm", "admin", "export", "pipeline", "receive", "tail"]),
+    ("scratch", &["signal", "ack", "json", "compare", "memory", "config", "pipeline", "wasm", "tail"]),
+    (
+        "control",
+        &["config", "observe", "pipeline", "wasm", "signal", "batch", "tail", "memory", "json", "compare", "scratch"],
+    ),
+    (
+        "tap",
+        &["config", "observe", "control", "pipeline", "wasm", "signal", "batch", "tail", "memory", "json", "compare"],
+    ),
+    (
+        "admin",
+        &["tap", "config", "observe", "control", "memory", "wasm", "tail", "signal", "json", "compare", "scratch"],
+    ),
+    (
+        "engine",
+        &[
+            "config", "observe", "control", "memory", "wasm", "tap", "admin", "export", "pipeline", "receive", "tail",
+            "scratch",
+        ],
+    ),
 ];
 
 fn root() -> PathBuf {

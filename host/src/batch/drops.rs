@@ -61,6 +61,11 @@ impl Drops {
         dropped
     }
 
+    /// What accounts count of what is dropped: spans, log records or data points, as rows of the batch.
+    pub fn leaves(&self, batch: &Batch) -> &RowSet {
+        if batch.signal == Signal::Metrics { &self.points } else { &self.items }
+    }
+
     /// Whether nothing is dropped.
     pub fn is_empty(&self) -> bool {
         [&self.items, &self.events, &self.links, &self.points].iter().all(|rows| rows.is_empty())

@@ -228,6 +228,16 @@ impl Batch {
         Ok(())
     }
 
+    /// What would leave if it left now, one for each segment: the very bytes where nothing changed since they were settled, else a copy.
+    ///
+    /// # Errors
+    /// As of [`Batch::into_segments`].
+    pub fn segments_now(&self) -> Result<Vec<Bytes>, EditError> {
+        let (none, changes) = (Changes::default(), self.changes.as_ref());
+        let now = |(number, source): (usize, &Source)| source.spliced(&self.index, number, changes.unwrap_or(&none));
+        self.segments.iter().enumerate().map(now).collect()
+    }
+
     /// What is left, each changed segment spliced in one copy. An error means that a segment would grow to 4 GiB.
     pub fn into_segments(mut self) -> Result<Vec<Segment>, EditError> {
         let sources = std::mem::take(&mut self.segments);

@@ -9,8 +9,7 @@ use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::cli::call::{Admin, Answered, get, printable, wait};
-use crate::cli::exit;
+use crate::cli::call::{Admin, get, printable, wait};
 use crate::cli::output::Output;
 
 /// Arguments of `generations`.
@@ -70,10 +69,9 @@ pub fn run(args: &GenerationsArgs, out: &mut dyn Write) -> anyhow::Result<ExitCo
     if let Some(stage) = &args.stage {
         path = format!("{path}?stage={}", utf8_percent_encode(stage, NON_ALPHANUMERIC));
     }
-    let answer = match wait(get(args.admin, &path))? {
-        Answered::Yes(answer) => answer,
-        Answered::Refused(_) => return Ok(ExitCode::from(exit::FAILED)),
-        Answered::Unreachable => return Ok(ExitCode::from(exit::UNREACHABLE)),
+    let answer = match wait(get(&args.admin, &path))?.of_question() {
+        Ok(answer) => answer,
+        Err(code) => return Ok(code),
     };
     match args.output {
         Output::Json => writeln!(out, "{answer:#}")?,

@@ -10,24 +10,35 @@ use crate::wasm::Bundled;
 mod call;
 pub mod components;
 pub mod demo;
+mod diff_view;
+pub mod drain;
 pub mod generations;
 pub mod inspect;
+mod operate;
+pub mod operations;
 pub mod output;
 pub mod reload;
 pub mod report;
 pub mod rollback;
 pub mod run;
+pub mod shadow;
 pub mod stages;
 pub mod swap;
+pub mod tap;
+mod transport;
+mod trial;
+pub mod try_it;
 pub mod validate;
 pub mod why;
 
-/// Exit codes are a promise: scripts branch on them.
+/// Exit codes are a promise: scripts branch on them. 0 is done; 2 is a call that is wrong, which clap says.
 pub mod exit {
     /// The operation failed.
     pub const FAILED: u8 = 1;
     /// The configuration, or a component, is not valid.
     pub const CONFIG: u8 = 3;
+    /// Something else came out than a test expects.
+    pub const TESTS_FAILED: u8 = 4;
     /// No engine answers.
     pub const UNREACHABLE: u8 = 5;
     /// A swap was refused; what served before still serves.
@@ -57,12 +68,22 @@ enum Verb {
     Inspect(inspect::InspectArgs),
     /// Replace a stage's component or configuration in a running engine.
     Swap(swap::SwapArgs),
+    /// Compare a candidate with what serves in a running engine, and change nothing.
+    Shadow(shadow::ShadowArgs),
     /// Return a stage of a running engine to what served before.
     Rollback(rollback::RollbackArgs),
     /// List what served at each stage, who brought it, and why it ended.
     Generations(generations::GenerationsArgs),
     /// Have a running engine read its file again.
     Reload(reload::ReloadArgs),
+    /// List, follow and cancel what takes long in a running engine.
+    Operations(operations::OperationsArgs),
+    /// Have a running engine finish what it has, and end.
+    Drain(drain::DrainArgs),
+    /// Show what a stage of a running engine is shown and what it makes of it, as it happens.
+    Tap(tap::TapArgs),
+    /// Show what a component, a stage or a pipeline makes of requests, without serving anything.
+    Try(try_it::TryArgs),
     /// Tell what tail samplers of a running engine did with a trace.
     Why(why::WhyArgs),
     /// Run a configuration with made-up traffic and show what goes in and comes out.
@@ -105,9 +126,14 @@ pub fn main(bundled: &'static [Bundled]) -> ExitCode {
         Verb::Components(args) => coded(components::components(args, &mut out).map(|()| 0)),
         Verb::Inspect(args) => inspect::run(&args, bundled, &mut out),
         Verb::Swap(args) => swap::run(&args, &mut out),
+        Verb::Shadow(args) => shadow::run(&args, &mut out),
         Verb::Rollback(args) => rollback::run(&args, &mut out),
         Verb::Generations(args) => generations::run(&args, &mut out),
-        Verb::Reload(args) => reload::run(args, &mut out),
+        Verb::Reload(args) => reload::run(&args, &mut out),
+        Verb::Operations(args) => operations::run(&args, &mut out),
+        Verb::Drain(args) => drain::run(&args, &mut out),
+        Verb::Tap(args) => tap::run(&args, &mut out),
+        Verb::Try(args) => try_it::run(&args, bundled, &mut out),
         Verb::Why(args) => why::run(&args, &mut out),
         Verb::Demo(args) => blocking(demo::run(args, &mut out)),
     };

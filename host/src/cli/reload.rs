@@ -8,11 +8,12 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::admin::ReloadRequest;
-use crate::cli::call::{Admin, Answered, post_json, print_swapped, wait};
+use crate::cli::call::{Admin, Answered, print_swapped, wait};
 use crate::cli::exit;
+use crate::cli::operate::operate;
 
 /// Arguments of `reload`.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  sluicebox reload\n  sluicebox reload --force")]
 pub struct ReloadArgs {
     /// Stages that were swapped return to what the file says. Without it, a file that says something new of such a stage is refused.
@@ -23,9 +24,9 @@ pub struct ReloadArgs {
 }
 
 /// Has the engine read its file again and prints what changed; exit 3 if the file is not valid, 6 if it is refused.
-pub fn run(args: ReloadArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub fn run(args: &ReloadArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let request = ReloadRequest { force: args.force };
-    let answer = match wait(post_json(args.admin, "/v1/reload", &request))? {
+    let answer = match wait(operate(&args.admin, "/v1/reload", &request))? {
         Answered::Refused(StatusCode::BAD_REQUEST) => return Ok(ExitCode::from(exit::CONFIG)),
         answered => match answered.of_change() {
             Ok(answer) => answer,

@@ -24,7 +24,7 @@ pub struct RollbackArgs {
 /// Returns to an earlier generation and prints it; exit 6 if what served still serves.
 pub fn run(args: &RollbackArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let request = RollbackRequest { stage: args.stage.clone(), to: args.to };
-    match wait(post_json(args.admin, "/v1/rollback", &request))?.of_change() {
+    match wait(post_json(&args.admin, "/v1/rollback", &request))?.of_change() {
         Ok(answer) => print_swapped(&answer, out).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Err(code) => Ok(code),
     }

@@ -9,14 +9,17 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::admin::SwapRequest;
-use crate::cli::call::{Admin, post, post_json, print_swapped, wait};
-use crate::cli::{complain, exit};
-use crate::config;
+use crate::cli::call::{Admin, print_swapped, printable, wait};
+use crate::cli::exit;
+use crate::cli::operate::operate;
+use crate::cli::trial::{CareArgs, print_trials, read_config, upload};
 
 /// Arguments of `swap`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sluicebox swap wasm/mine build/mine.wasm\n  sluicebox swap filter/health --config new-rules.yaml --write"
+    after_help = "Examples:\n  sluicebox swap wasm/mine build/mine.wasm\n  sluicebox swap filter/health --config new-rules.yaml --write\n  \
+                  sluicebox swap redaction/pii --config stricter.yaml --shadow 10m --canary 5% --hold 2m\n  \
+                  sluicebox swap wasm/mine build/mine.wasm --dry-run"
 )]
 pub struct SwapArgs {
     /// The stage, as in the file: filter/health.
@@ -31,6 +34,11 @@ pub struct SwapArgs {
     #[arg(long)]
     write: bool,
     #[command(flatten)]
+    care: CareArgs,
+    /// Build and probe it, print what would be done, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
     admin: Admin,
 }
 
@@ -43,35 +51,69 @@ pub fn run(args: &SwapArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
 }
 
 async fn swap(args: &SwapArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let config = match args.config.as_deref().map(config::read_value).transpose() {
+    let config = match read_config(args.config.as_deref()) {
         Ok(config) => config,
-        Err(report) => {
-            complain(&report.to_string());
-            return Ok(ExitCode::from(exit::CONFIG));
-        }
+        Err(code) => return Ok(code),
     };
-    let mut request = SwapRequest { stage: args.stage.clone(), config, write: args.write, ..SwapRequest::default() };
+    let (stage, write, care) = (args.stage.clone(), args.write, args.care.request());
+    let mut request = SwapRequest { stage, config, write, care, ..SwapRequest::default() };
     if args.write {
         let absolute = |path: &PathBuf| std::path::absolute(path).with_context(|| path.display().to_string());
         request.path = args.component.as_ref().map(absolute).transpose()?;
         request.text = args.config.as_deref().map(read_text).transpose()?;
     }
-    if let Some(path) = &args.component {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        match post(args.admin, "/v1/components", "application/wasm", bytes).await?.of_change() {
-            Ok(answer) => request.digest = answer.get("digest").and_then(Value::as_str).map(str::to_owned),
-            Err(code) => return Ok(code),
-        }
-    }
-    let answer = match post_json(args.admin, "/v1/swap", &request).await?.of_change() {
+    request.digest = match upload(&args.admin, args.component.as_ref()).await? {
+        Ok(digest) => digest,
+        Err(code) => return Ok(code),
+    };
+    let path = if args.dry_run { "/v1/swap?dry_run=true" } else { "/v1/swap" };
+    let answer = match operate(&args.admin, path, &request).await?.of_change() {
         Ok(answer) => answer,
         Err(code) => return Ok(code),
     };
+    if args.dry_run {
+        return print_plan(&answer, out);
+    }
+    if args.care.takes_time() {
+        print_trials(answer.get("trials"), out)?;
+    }
     print_swapped(&answer, out)?;
+    for overruled in answer.get("overruled").and_then(Value::as_array).into_iter().flatten() {
+        writeln!(out, "forced, although: {}", printable(overruled.as_str().unwrap_or_default()))?;
+    }
     if answer.get("drained") != Some(&Value::Bool(true)) {
         writeln!(out, "the old generation still has a batch; it ends with it")?;
     }
     writeln!(out, "undo: sluicebox rollback {}", args.stage)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What would be done; exit 6 if it would be refused.
+fn print_plan(plan: &Value, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let digest = |which: &str| {
+        let version = plan.get(which);
+        let of = |key: &str| version.and_then(|version| version.get(key));
+        let digest = of("digest").and_then(Value::as_str).unwrap_or_default();
+        let number = of("generation").and_then(Value::as_u64).unwrap_or_default();
+        format!("generation {number} sha256:{}", printable(digest.get(..12).unwrap_or(digest)))
+    };
+    let is = |key: &str| plan.get(key) == Some(&Value::Bool(true));
+    let changes = [("component", is("component_changes")), ("configuration", is("config_changes"))];
+    let changes: Vec<_> = changes.iter().filter(|(_, changes)| *changes).map(|(what, _)| *what).collect();
+    let changes = if changes.is_empty() { "nothing: new instances of the same".to_owned() } else { changes.join(", ") };
+    let steps: Vec<_> = plan.get("steps").and_then(Value::as_array).into_iter().flatten().collect();
+    let steps = steps.iter().filter_map(|step| step.as_str()).collect::<Vec<_>>().join(" -> ");
+    writeln!(out, "plan: {} -> {}\nchanges: {changes}", digest("serving"), digest("candidate"))?;
+    print_trials(plan.get("probe").map(|probe| Value::from(vec![probe.clone()])).as_ref(), out)?;
+    if is("is_refused") {
+        let probe = plan.get("probe").and_then(|probe| probe.get("findings")).and_then(Value::as_array);
+        for finding in probe.into_iter().flatten() {
+            writeln!(out, "refused at probe: {}", printable(finding.as_str().unwrap_or_default()))?;
+        }
+        writeln!(out, "nothing was changed")?;
+        return Ok(ExitCode::from(exit::SWAP_REFUSED));
+    }
+    writeln!(out, "then: {steps}\nnothing was changed: it was built, configured and probed, and given up")?;
     Ok(ExitCode::SUCCESS)
 }
 

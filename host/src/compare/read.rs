@@ -1,12 +1,14 @@
 //! Requests to records, by way of their JSON.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Record;
-use crate::json::{self, ProtobufError};
+use super::{Fields, JSON_BYTES_MAX, REQUEST_BYTES_MAX, Record, Unreadable, path, value};
+use crate::json::{self, ProtobufError, UNKNOWN_FIELDS};
 use crate::signal::Signal;
 
 /// Names of the levels of a signal in OTLP/JSON.
@@ -14,139 +16,142 @@ struct Names {
     resources: &'static str,
     scopes: &'static str,
     items: &'static str,
-    /// The item's context in paths.
-    item: &'static str,
 }
 
 /// Where OTLP/JSON keeps the data points of a metric.
 const POINTS: [&str; 5] = ["gauge", "sum", "histogram", "exponentialHistogram", "summary"];
 
-pub(super) fn records(signal: Signal, bodies: &[Bytes]) -> Result<Vec<Record>, ProtobufError> {
-    let names = match signal {
-        Signal::Traces => Names { resources: "resourceSpans", scopes: "scopeSpans", items: "spans", item: "span" },
-        Signal::Logs => Names { resources: "resourceLogs", scopes: "scopeLogs", items: "logRecords", item: "log" },
-        Signal::Metrics => {
-            Names { resources: "resourceMetrics", scopes: "scopeMetrics", items: "metrics", item: "metric" }
-        }
-    };
+pub(super) fn records(signal: Signal, bodies: &[Bytes]) -> Result<Vec<Record>, Unreadable> {
+    let names = Names::of(signal);
+    if bodies.iter().map(Bytes::len).fold(0, usize::saturating_add) > REQUEST_BYTES_MAX {
+        return Err(Unreadable::TooLarge);
+    }
     let mut records = Vec::new();
+    let mut json_bytes_left = JSON_BYTES_MAX;
     for body in bodies {
-        let json = json::to_json(signal, body)?;
-        // Our own writer's.
-        let request: Value = serde_json::from_slice(&json).map_err(|_| ProtobufError::Malformed)?;
-        for resource in list(&request, names.resources) {
-            let above = with(&BTreeMap::new(), "resource", resource, &[names.scopes]);
-            for scope in list(resource, names.scopes) {
-                let above = with(&above, "scope", scope, &[names.items]);
-                for item in list(scope, names.items) {
-                    match signal {
-                        Signal::Traces | Signal::Logs => {
-                            records.push(Record { fields: with(&above, names.item, item, &[]) });
-                        }
-                        Signal::Metrics => points(&above, item, &mut records),
-                    }
-                }
-            }
+        let json = json::to_json_with_unknown(signal, body)?;
+        json_bytes_left = json_bytes_left.checked_sub(json.len()).ok_or(Unreadable::TooLarge)?;
+        let mut request = parse(&json)?;
+        drop(json);
+        for resource in children(&mut request, names.resources) {
+            records_of_resource(signal, &names, resource, &mut records);
         }
     }
     Ok(records)
 }
 
-fn points(above: &BTreeMap<String, Value>, metric: &Value, records: &mut Vec<Record>) {
-    let kind = POINTS.into_iter().find(|kind| metric.get(kind).is_some());
-    let mut above = with(above, "metric", metric, &POINTS);
-    let Some((kind, data)) = kind.and_then(|kind| Some((kind, metric.get(kind)?))) else { return };
-    above.insert("metric.type".to_owned(), Value::from(kind));
-    let above = with(&above, "metric", data, &["dataPoints"]);
-    for point in list(data, "dataPoints") {
-        records.push(Record { fields: with(&above, "datapoint", point, &[]) });
-    }
-}
-
-fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-/// The fields above, and those of this message but for some.
-fn with(above: &BTreeMap<String, Value>, context: &str, message: &Value, without: &[&str]) -> BTreeMap<String, Value> {
-    let mut fields = above.clone();
-    if let Value::Object(members) = message {
-        for (name, value) in members.iter().filter(|(name, _)| !without.contains(&name.as_str())) {
-            // The resource's and the scope's own messages lie beside their children.
-            if name == context {
-                member(&mut fields, context, value);
-            } else {
-                field(&mut fields, &format!("{context}.{}", snake(name)), name, value);
+fn records_of_resource(signal: Signal, names: &Names, mut message: Map<String, Value>, records: &mut Vec<Record>) {
+    let scopes = children(&mut message, names.scopes);
+    let resource = Arc::new(level("resource", names.resources, message));
+    for mut scope in scopes {
+        let items = children(&mut scope, names.items);
+        let scope = Arc::new(level("scope", names.scopes, scope));
+        for item in items {
+            let above = [&resource, &scope].map(Arc::clone);
+            match signal {
+                Signal::Traces => records.push(Record::of(&above, "span", item)),
+                Signal::Logs => records.push(Record::of(&above, "log", item)),
+                Signal::Metrics => records_of_metric(&above, item, records),
             }
         }
     }
+}
+
+fn records_of_metric(above: &[Arc<Fields>], mut metric: Map<String, Value>, records: &mut Vec<Record>) {
+    let data = POINTS.into_iter().find_map(|kind| match metric.remove(kind) {
+        Some(Value::Object(data)) => Some((kind, data)),
+        _ => None,
+    });
+    let Some((kind, mut data)) = data else { return };
+    let points = children(&mut data, "dataPoints");
+    let mut fields = Fields::new();
+    members(&mut fields, "metric", metric);
+    fields.insert("metric.type".to_owned(), Value::from(kind));
+    if let Some(unknown) = data.remove(UNKNOWN_FIELDS) {
+        fields.insert("metric.data.unknown_fields".to_owned(), unknown);
+    }
+    members(&mut fields, "metric", data);
+    let above: Vec<_> = above.iter().cloned().chain([Arc::new(fields)]).collect();
+    records.extend(points.into_iter().map(|point| Record::of(&above, "datapoint", point)));
+}
+
+/// A resource or a scope, which is a message in the list's element.
+fn level(context: &'static str, list: &str, mut element: Map<String, Value>) -> Fields {
+    let mut fields = Fields::new();
+    if let Some(Value::Object(message)) = element.remove(context) {
+        members(&mut fields, context, message);
+    }
+    if let Some(unknown) = element.remove(UNKNOWN_FIELDS) {
+        let mut outer = String::new();
+        path::push_snake(list, &mut outer);
+        fields.insert(path::of_member(&outer, UNKNOWN_FIELDS), unknown);
+    }
+    members(&mut fields, context, element);
     fields
 }
 
-/// A message's members.
-fn member(fields: &mut BTreeMap<String, Value>, path: &str, message: &Value) {
-    if let Value::Object(members) = message {
-        for (name, value) in members {
-            field(fields, &format!("{path}.{}", snake(name)), name, value);
-        }
+fn members(fields: &mut Fields, context: &str, message: Map<String, Value>) {
+    for (name, value) in message {
+        member(fields, path::of_member(context, &name), &name, value);
     }
 }
 
-fn field(fields: &mut BTreeMap<String, Value>, path: &str, name: &str, value: &Value) {
+fn member(fields: &mut Fields, path: String, name: &str, value: Value) {
     match (name, value) {
-        ("attributes" | "filteredAttributes", Value::Array(pairs)) => {
-            for (place, pair) in pairs.iter().enumerate() {
-                let key = pair.get("key").and_then(Value::as_str).unwrap_or_default();
-                let mut named = format!("{path}[{}]", Value::from(key));
-                if fields.contains_key(&named) {
-                    // A key that comes twice is not lost.
-                    named = format!("{named}[{place}]");
+        ("attributes" | "filteredAttributes" | "metadata", Value::Array(pairs)) => {
+            let mut times = HashMap::<String, usize>::new();
+            for pair in pairs {
+                let (key, value) = value::pair(pair);
+                let before = times.entry(key.clone()).or_default();
+                fields.insert(path::of_key(&path, &key, *before), value);
+                *before += 1;
+            }
+        }
+        ("events" | "links" | "exemplars" | "quantileValues", Value::Array(list)) => {
+            for (place, child) in list.into_iter().enumerate() {
+                let path = format!("{path}[{place}]");
+                match child {
+                    Value::Object(child) if !child.is_empty() => members(fields, &path, child),
+                    empty => drop(fields.insert(path, empty)),
                 }
-                fields.insert(named, pair.get("value").map_or(Value::Null, plain));
             }
         }
-        ("events" | "links" | "exemplars" | "quantileValues", Value::Array(children)) => {
-            for (place, child) in children.iter().enumerate() {
-                member(fields, &format!("{path}[{place}]"), child);
-            }
-        }
-        ("body", value) => {
-            fields.insert(path.to_owned(), plain(value));
-        }
-        ("status", message @ Value::Object(_)) => member(fields, path, message),
-        (_, value) => {
-            fields.insert(path.to_owned(), value.clone());
+        ("status", Value::Object(message)) => members(fields, &path, message),
+        ("body", value) => drop(fields.insert(path, value::plain(value))),
+        (_, value) => drop(fields.insert(path, value)),
+    }
+}
+
+fn children(message: &mut Map<String, Value>, name: &str) -> Vec<Map<String, Value>> {
+    let Some(Value::Array(list)) = message.remove(name) else { return Vec::new() };
+    let objects = list.into_iter().filter_map(|child| match child {
+        Value::Object(child) => Some(child),
+        _ => None,
+    });
+    objects.collect()
+}
+
+/// What our own writer wrote, which bounds how deep it nests.
+fn parse(json: &[u8]) -> Result<Map<String, Value>, ProtobufError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    deserializer.disable_recursion_limit();
+    Map::deserialize(&mut deserializer).map_err(|_| ProtobufError::Malformed)
+}
+
+impl Names {
+    const fn of(signal: Signal) -> Names {
+        match signal {
+            Signal::Traces => Names { resources: "resourceSpans", scopes: "scopeSpans", items: "spans" },
+            Signal::Logs => Names { resources: "resourceLogs", scopes: "scopeLogs", items: "logRecords" },
+            Signal::Metrics => Names { resources: "resourceMetrics", scopes: "scopeMetrics", items: "metrics" },
         }
     }
 }
 
-/// An attribute's value without its envelope: `{"stringValue": "x"}` is `"x"`.
-fn plain(value: &Value) -> Value {
-    let Value::Object(envelope) = value else { return value.clone() };
-    let Some((kind, inner)) = envelope.iter().next() else { return Value::Null };
-    match kind.as_str() {
-        "arrayValue" => Value::Array(list(inner, "values").iter().map(plain).collect()),
-        "kvlistValue" => {
-            let pair = |pair: &Value| {
-                let key = pair.get("key").and_then(Value::as_str).unwrap_or_default().to_owned();
-                (key, pair.get("value").map_or(Value::Null, plain))
-            };
-            Value::Object(list(inner, "values").iter().map(pair).collect::<Map<_, _>>())
-        }
-        "intValue" => inner.as_str().and_then(|digits| digits.parse::<i64>().ok()).map_or(inner.clone(), Value::from),
-        "bytesValue" => Value::Object(Map::from_iter([("bytes".to_owned(), inner.clone())])),
-        _ => inner.clone(),
+impl Record {
+    fn of(above: &[Arc<Fields>], context: &str, item: Map<String, Value>) -> Record {
+        let mut fields = Fields::new();
+        members(&mut fields, context, item);
+        Record { levels: above.iter().cloned().chain([Arc::new(fields)]).collect() }
     }
-}
-
-/// OTLP's names as protobuf and OTTL write them.
-fn snake(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len() + 4);
-    for c in name.chars() {
-        if c.is_ascii_uppercase() {
-            snake.push('_');
-        }
-        snake.push(c.to_ascii_lowercase());
-    }
-    snake
 }

@@ -21,9 +21,10 @@ impl Diff {
         self.stages.is_empty() && self.others.is_empty()
     }
 
-    /// True if replacing stages, where they stand, is all that it takes. The log level is nothing that they see.
+    /// True if replacing stages, where they stand, is all that it takes. The log level is nothing that they see, and neither is
+    /// what may be shown of them.
     pub fn is_of_stages_alone(&self) -> bool {
-        self.others.iter().all(|change| change.part == LOG_LEVEL)
+        self.others.iter().all(|change| [LOG_LEVEL, DATA_ACCESS].contains(&change.part.as_str()))
     }
 
     /// What a running engine cannot do, and why.
@@ -33,6 +34,7 @@ impl Diff {
 }
 
 const LOG_LEVEL: &str = "\"service.telemetry.logs.level\"";
+const DATA_ACCESS: &str = "\"admin.data_access\"";
 /// Why these need a restart.
 const OWN_ADDRESS: &str = "an address of the engine's own";
 const OPEN_FILE: &str = "a file that stays open";
@@ -137,7 +139,8 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     changes.setting("\"service.telemetry.metrics\"", old.metrics_address == new.metrics_address, Some(OWN_ADDRESS));
     changes.setting(LOG_LEVEL, old.log_level == new.log_level, None);
     changes.setting("\"admin.address\"", old.admin.address == new.admin.address, Some(OWN_ADDRESS));
-    changes.setting("\"admin.data_access\"", old.admin.data_access == new.admin.data_access, None);
+    changes.setting("\"admin.tls\"", old.admin.tls == new.admin.tls, Some(OWN_ADDRESS));
+    changes.setting(DATA_ACCESS, old.admin.data_access == new.admin.data_access, None);
     diff.others = changes.found;
     diff.stages.sort_by_key(|change| change.place);
     diff

@@ -1,5 +1,6 @@
 //! Configuration: the Collector's YAML shape, read with positions, checked whole, every error at once.
 
+pub mod certificate;
 mod check;
 pub mod code;
 mod diff;
@@ -20,6 +21,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
+pub use self::check::STAGE_LIMITS_DEFAULT;
 pub use self::diff::{Change, ChangeKind, Diff, StageChange, diff};
 pub use self::files::{FileDigest, Files};
 use self::include::Loader;

@@ -11,13 +11,16 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use crate::config::model::{Component, Config, Stage};
+use crate::config::model::{Component, Config, DataAccess, Stage};
 use crate::config::{self, Change};
+use crate::memory::Budget;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::stage::Generation;
 use crate::pipeline::stages::Current;
 use crate::wasm;
 
+mod aside;
+mod drain;
 mod drift;
 mod file;
 pub mod health;
@@ -29,20 +32,26 @@ mod plan;
 mod reload;
 mod report;
 mod rollback;
+mod scratch;
 #[cfg(test)]
 mod tests;
 mod topology;
+pub mod trials;
 pub mod watch;
 pub mod who;
 
+pub use self::drain::{Drained, Left};
 pub use self::drift::{Drift, DriftPlace};
 pub use self::file::{FileError, Write};
 use self::history::{Entry, History, Written};
 use self::kept::Kept;
 use self::known::{Known, digest};
+use self::operations::{Operation, Operations};
 pub use self::reload::Applied;
 pub use self::report::{Reloaded, Serving, SwapError, Swapped, Version};
 pub use self::topology::{Prepared, Topology, Unprepared};
+use self::trials::last::LastBatches;
+use self::trials::{Care, Trials, Tried};
 use self::who::Who;
 
 /// How long a swap waits for the old generation's last batch before it reports without it.
@@ -60,9 +69,17 @@ pub struct Control {
     metrics: Arc<Metrics>,
     history: Arc<History>,
     kept: Kept,
+    operations: Operations,
+    trials: Trials,
+    /// Once it is known what they are charged to.
+    last: OnceLock<Arc<LastBatches>>,
+    /// That the process is to stop.
+    draining: tokio::sync::watch::Sender<Option<Arc<Operation>>>,
     /// Held by the change under way, while it builds.
     change: tokio::sync::Mutex<()>,
     state: Mutex<State>,
+    /// What of the telemetry may be shown, by the file that is in force.
+    data_access: tokio::sync::watch::Sender<DataAccess>,
     /// The configuration file, once it is known.
     file: OnceLock<PathBuf>,
     /// How often the engine wrote it.
@@ -91,6 +108,8 @@ pub struct Replacement {
     pub config: Option<String>,
     /// Has the file say it, too.
     pub write: Option<Write>,
+    /// How it is tried before it serves.
+    pub care: Care,
 }
 
 /// A generation that is to serve.
@@ -102,6 +121,8 @@ struct Candidate {
     old: Option<Arc<dyn Generation>>,
     /// Its first and its last number, where it served before.
     rollback_to: Option<(u64, u64)>,
+    /// What would have refused it.
+    overruled: Vec<String>,
 }
 
 /// What makes a change take effect.
@@ -144,10 +165,28 @@ impl Control {
             drop(history.note(&Entry::serving(generation.as_ref(), stage, None, &Who::Start)));
             stages.push(Known::new(stage.clone(), generation.digest().to_owned()));
         }
+        let data_access = tokio::sync::watch::Sender::new(config.admin.data_access);
         let state = Mutex::new(State { stages, numbers: BTreeMap::new(), file: config });
         let (kept, change) = (Kept::new(&metrics), tokio::sync::Mutex::default());
         let (file, writes) = (OnceLock::new(), AtomicU64::new(0));
-        Arc::new(Self { build, current, topology, metrics, history, kept, change, state, file, writes })
+        let (operations, draining) = (Operations::default(), tokio::sync::watch::Sender::new(None));
+        Arc::new(Self {
+            build,
+            current,
+            topology,
+            metrics,
+            history,
+            kept,
+            operations,
+            trials: Trials::default(),
+            last: OnceLock::new(),
+            draining,
+            change,
+            state,
+            data_access,
+            file,
+            writes,
+        })
     }
 
     /// Replaces one stage's component, config or both. What serves already is built again, as a new generation: so instances can be
@@ -156,15 +195,42 @@ impl Control {
     /// # Errors
     /// See [`SwapError`]; nothing has changed then.
     pub async fn swap(self: &Arc<Self>, stage: &str, new: Replacement, who: Who) -> Result<Swapped, SwapError> {
+        self.swap_as(None, stage, new, who).await
+    }
+
+    /// The same as an operation, which is told of its steps, and may be cancelled until it commits.
+    ///
+    /// # Errors
+    /// See [`SwapError`]; nothing has changed then.
+    pub async fn swap_as(
+        self: &Arc<Self>,
+        operation: Option<Arc<Operation>>,
+        stage: &str,
+        new: Replacement,
+        who: Who,
+    ) -> Result<Swapped, SwapError> {
         let (control, stage) = (Arc::clone(self), stage.to_owned());
         to_its_end(async move {
-            let change = control.change.lock().await;
-            let committed = control.swap_alone(&stage, new, &who).await;
+            let operation = operation.as_deref();
+            let committed = control.swap_alone(operation, &stage, new, &who).await;
+            let (tried, committed) = match committed {
+                Ok((tried, committed)) => (tried, Ok(committed)),
+                Err(error) => (Tried::default(), Err(error)),
+            };
             let committed = control.noted(committed, Some(&stage), &who)?;
-            drop(change);
-            Ok(committed.drained().await.remove(0))
+            step(operation, "drain");
+            let swapped = committed.drained().await.remove(0);
+            Ok(Swapped { trials: tried.reports, overruled: tried.overruled, ..swapped })
         })
         .await
+    }
+
+    /// Whether such a stage runs.
+    ///
+    /// # Errors
+    /// [`SwapError::UnknownStage`], which names those that do.
+    pub fn check_stage(&self, stage: &str) -> Result<(), SwapError> {
+        self.find(stage).map(drop)
     }
 
     /// What serves, by stage.
@@ -192,13 +258,63 @@ impl Control {
         &self.history
     }
 
+    /// Keeps the last batches of stages from now on, as far as the file allows, charged to this budget: candidates are probed with them.
+    pub fn keep_last_batches(&self, budget: &Arc<Budget>) {
+        let last = self.last.get_or_init(|| LastBatches::new(budget));
+        last.follow(&self.current.stages(), self.access());
+    }
+
     /// Gives up the instances of one generation that no longer serves, where memory is short; false where none are kept.
     pub fn relieve(&self) -> bool {
         self.kept.relieve()
     }
 
-    async fn swap_alone(&self, stage: &str, new: Replacement, who: &Who) -> Result<Committed, SwapError> {
-        let Replacement { component, config, write } = new;
+    /// Builds and tries the candidate, and has it serve. Other changes wait while it is built and while it is committed, but not while it is
+    /// tried on what comes in.
+    async fn swap_alone(
+        &self,
+        operation: Option<&Operation>,
+        stage: &str,
+        new: Replacement,
+        who: &Who,
+    ) -> Result<(Tried, Committed), SwapError> {
+        let Replacement { component, config, write, care } = new;
+        let mut change = unless_cancelled(operation, self.change.lock()).await?;
+        let next = self.next(stage, component, config).await?;
+        step(operation, "build");
+        let mut candidates = unless_cancelled(operation, self.build_all(&[next])).await??;
+        let Some(candidate) = candidates.first_mut() else { return Err(SwapError::Stale) };
+        let mut tried = Tried::default();
+        unless_cancelled(operation, self.probe(operation, candidate, &mut tried, care.is_forced)).await??;
+        let mut on_canary = None;
+        if care.takes_time() {
+            drop(change);
+            on_canary = self.try_out(operation, candidate, &mut tried, care).await?;
+            change = unless_cancelled(operation, self.change.lock()).await?;
+            self.still_serves(candidate)?;
+        }
+        step(operation, "commit");
+        candidate.overruled.clone_from(&tried.overruled);
+        let written = match write {
+            Some(write) => Some(self.write(candidate, write).await?),
+            None => None,
+        };
+        let committed = self.commit(Commit::Stages, candidates, &[], who);
+        drop(on_canary);
+        if let Some(written) = written {
+            self.wrote(stage, written);
+        }
+        drop(change);
+        Ok((tried, self.with_drift(committed, stage)))
+    }
+
+    /// What a stage would be made of with this component and this configuration.
+    async fn next(
+        &self,
+        stage: &str,
+        component: Option<Component>,
+        config: Option<String>,
+    ) -> Result<Stage, SwapError> {
         let Known { serving: mut next, filed, .. } = self.find(stage)?;
         if let Some(component) = component {
             // The file's own component, sent by hand, is no drift.
@@ -215,16 +331,7 @@ impl Control {
             next.config =
                 config::replaced(&next, config).map_err(|key| SwapError::FileOnly { stage: stage.to_owned(), key })?;
         }
-        let mut candidates = self.build_all(&[next]).await?;
-        let written = match (write, candidates.first_mut()) {
-            (Some(write), Some(candidate)) => Some(self.write(candidate, write).await?),
-            _ => None,
-        };
-        let committed = self.commit(Commit::Stages, candidates, &[], who);
-        if let Some(written) = written {
-            self.wrote(stage, written);
-        }
-        Ok(self.with_drift(committed, stage))
+        Ok(next)
     }
 
     /// A running stage, by its name.
@@ -246,7 +353,7 @@ impl Control {
             let candidate = self.build(stage.clone(), last + 1).await;
             let serving = old.as_ref().map(|old| old.number());
             let generation = candidate.map_err(|source| self.failed(&stage.name, serving, source))?;
-            built.push(Candidate { generation, stage: stage.clone(), old, rollback_to: None });
+            built.push(Candidate { generation, stage: stage.clone(), old, rollback_to: None, overruled: Vec::new() });
         }
         Ok(built)
     }
@@ -285,7 +392,7 @@ impl Control {
 
     /// A candidate serves since a moment ago.
     fn serves(&self, candidate: Candidate, who: &Who, committed: &mut Committed) {
-        let Candidate { generation, stage, old, rollback_to } = candidate;
+        let Candidate { generation, stage, old, rollback_to, overruled } = candidate;
         let (name, metrics) = (stage.name.clone(), self.metrics.stage(&stage.name));
         metrics.generation.set(i64::try_from(generation.number()).unwrap_or(i64::MAX));
         self.metrics.swaps(&name, "committed").inc();
@@ -296,6 +403,7 @@ impl Control {
         if let Some((_, number)) = rollback_to {
             entry = entry.rolled_back_to(number);
         }
+        entry.forced = (!overruled.is_empty()).then(|| overruled.join("; "));
         committed.written.push(self.history.note(&entry));
         let retired = self.state().serves(stage);
         let Some(old) = old else {
@@ -345,7 +453,11 @@ impl Control {
                 Ok(committed)
             }
             Err(error) => {
-                let result = format!("refused at {}", error.step());
+                let result = match &error {
+                    SwapError::Cancelled => "cancelled".to_owned(),
+                    SwapError::Overtaken { step, why, .. } => format!("cancelled at {step}: {why}"),
+                    _ => format!("refused at {}", error.step()),
+                };
                 let entry = match (&error, error.unbuilt().or(stage)) {
                     (SwapError::UnknownStage { .. }, _) => return Err(error),
                     (_, Some(stage)) => Entry::of_stage(stage, &result, who),
@@ -446,6 +558,22 @@ fn named(stages: &[Stage], name: &str) -> Option<Stage> {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SwapError> {
     tokio::task::spawn_blocking(work).await.map_err(|panicked| SwapError::Abandoned(panicked.to_string()))
+}
+
+fn step(operation: Option<&Operation>, step: &str) {
+    if let Some(operation) = operation {
+        operation.step(step);
+    }
+}
+
+/// Waits for what can be given up; what it began on other threads ends there, and nobody takes it.
+async fn unless_cancelled<T>(operation: Option<&Operation>, work: impl Future<Output = T>) -> Result<T, SwapError> {
+    let Some(operation) = operation else { return Ok(work.await) };
+    tokio::select! {
+        biased;
+        () = operation.until_cancelled() => Err(SwapError::Cancelled),
+        done = work => Ok(done),
+    }
 }
 
 /// Runs a change as a task: who asked for it may hang up, and changes do not pile up behind that.

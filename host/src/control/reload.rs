@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use crate::config::model::Config;
 use crate::control::known::{Known, Says};
+use crate::control::operations::Operation;
 use crate::control::plan::Plan;
 use crate::control::topology::{Prepared, Unprepared};
+use crate::control::trials::Tried;
 use crate::control::who::Who;
-use crate::control::{Candidate, Commit, Committed, Control, Reloaded, SwapError, blocking, named, to_its_end};
+use crate::control::{
+    Candidate, Commit, Committed, Control, Reloaded, SwapError, blocking, named, step, to_its_end, unless_cancelled,
+};
 use crate::observe::log;
 
 /// A file that is in force since a moment ago.
@@ -53,13 +57,26 @@ impl Control {
         force: bool,
         who: Who,
     ) -> Result<Applied, SwapError> {
+        self.apply_as(None, writes, next, force, who).await
+    }
+
+    /// The same as an operation, which is told of its steps, and may be cancelled until it commits.
+    pub(super) async fn apply_as(
+        self: &Arc<Self>,
+        operation: Option<Arc<Operation>>,
+        writes: u64,
+        next: Config,
+        force: bool,
+        who: Who,
+    ) -> Result<Applied, SwapError> {
         let control = Arc::clone(self);
         to_its_end(async move {
-            let _change = control.change.lock().await;
+            let operation = operation.as_deref();
+            let _change = unless_cancelled(operation, control.change.lock()).await?;
             if control.writes() != writes {
                 return Err(SwapError::Stale);
             }
-            let committed = control.reload_alone(next, force, &who).await;
+            let committed = control.reload_alone(operation, next, force, &who).await;
             let committed = control.noted(committed, None, &who)?;
             if !committed.is_empty() {
                 tracing::info!(%who, "the changed file is in force");
@@ -69,17 +86,37 @@ impl Control {
         .await
     }
 
-    async fn reload_alone(&self, next: Config, force: bool, who: &Who) -> Result<Committed, SwapError> {
+    async fn reload_alone(
+        &self,
+        operation: Option<&Operation>,
+        next: Config,
+        force: bool,
+        who: &Who,
+    ) -> Result<Committed, SwapError> {
         let says = self.says(&next).await?;
         let plan = Plan::of(&self.state(), &next, &says, force)?;
-        let built = self.build_all(&plan.wanted).await?;
+        step(operation, "build");
+        let mut built = unless_cancelled(operation, self.build_all(&plan.wanted)).await??;
+        for candidate in &mut built {
+            let mut tried = Tried::default();
+            unless_cancelled(operation, self.probe(operation, candidate, &mut tried, force)).await??;
+            candidate.overruled = tried.overruled;
+        }
+        step(operation, "commit");
         let commit =
             if plan.keeps_pipelines { Commit::Stages } else { Commit::Topology(self.prepare(&next, &built).await?) };
         // From here on nothing can fail.
+        for stage in plan.wanted.iter().map(|stage| &stage.name).chain(&plan.removed) {
+            self.trials.end(stage, "the changed file says something else of the stage");
+        }
         if next.log_level != self.state().file.log_level {
             log::set_level(next.log_level);
         }
+        // Less may be shown from before the change on, more only after it.
+        let (before, after) = (*self.data_access.borrow(), next.admin.data_access);
+        self.data_access.send_replace(before.min(after));
         let mut committed = self.commit(commit, built, &plan.removed, who);
+        self.data_access.send_replace(after);
         committed.changes = plan.diff.others;
         self.file_is_now(next, &says, &committed);
         Ok(committed)
@@ -137,6 +174,11 @@ impl Control {
         }
         state.file = next;
         self.count_drifted(&state);
+        let access = state.file.admin.data_access;
+        drop(state);
+        if let Some(last) = self.last.get() {
+            last.follow(&self.current.stages(), access);
+        }
     }
 }
 

@@ -3,13 +3,14 @@
 use std::fmt;
 
 use super::Drift;
+use super::trials::TrialReport;
 use crate::config::rewrite::RewriteError;
 use crate::observe::readiness::StageHealth;
 use crate::pipeline::stage::Generation;
 use crate::wasm;
 
 /// What serves at a stage.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct Serving {
     /// The stage.
     pub stage: String,
@@ -26,7 +27,7 @@ pub struct Serving {
 }
 
 /// A stage that now serves something else.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct Swapped {
     /// The stage.
     pub stage: String,
@@ -44,10 +45,16 @@ pub struct Swapped {
     pub rollback_to: Option<u64>,
     /// False where the old generation still had a batch when the wait was over.
     pub drained: bool,
+    /// Numbers of what it was tried by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trials: Vec<TrialReport>,
+    /// What it would have been refused for, had it not been forced.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub overruled: Vec<String>,
 }
 
 /// What became of a file.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct Reloaded {
     /// Stages that serve something else now, and did before.
     pub swapped: Vec<Swapped>,
@@ -56,7 +63,7 @@ pub struct Reloaded {
 }
 
 /// A generation, for people.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Version {
     /// Its number.
     pub generation: u64,
@@ -101,6 +108,33 @@ pub enum SwapError {
     /// The engine wrote the file after it was read.
     #[error("the file was written meanwhile: it has to be read again")]
     Stale,
+    /// It does not what its own cases say, or makes something worse of telemetry than what serves.
+    #[error(
+        "the candidate of stage \"{stage}\" was refused at step {step}: {}; generation {serving} serves on", report.findings.join("; ")
+    )]
+    Worse {
+        /// The stage.
+        stage: String,
+        /// `probe`, `shadow` or `canary`.
+        step: &'static str,
+        /// The generation that still serves.
+        serving: u64,
+        /// In what, and all numbers.
+        report: Box<TrialReport>,
+    },
+    /// The stage was changed while its candidate was tried.
+    #[error("the trial of stage \"{stage}\" was cancelled at step {step}: {why}")]
+    Overtaken {
+        /// The stage.
+        stage: String,
+        /// Where.
+        step: &'static str,
+        /// By what.
+        why: String,
+    },
+    /// Whoever may has cancelled it.
+    #[error("the change was cancelled; what served before serves")]
+    Cancelled,
     /// A rollback to what is not known.
     #[error("no {wanted} of stage \"{stage}\" can be returned to: {known}")]
     NoGeneration {
@@ -179,7 +213,9 @@ impl SwapError {
             | SwapError::NoGeneration { .. }
             | SwapError::Gone { .. } => "plan",
             SwapError::NotWritten { .. } => "write",
+            SwapError::Cancelled => "cancelled",
             SwapError::Abandoned(_) => "abandoned",
+            SwapError::Worse { step, .. } | SwapError::Overtaken { step, .. } => step,
             SwapError::Build { step, .. } | SwapError::New { step, .. } | SwapError::Unprepared { step, .. } => step,
         }
     }
@@ -187,7 +223,9 @@ impl SwapError {
     /// The stage that could not be built.
     pub fn unbuilt(&self) -> Option<&str> {
         match self {
-            SwapError::Build { stage, .. } | SwapError::New { stage, .. } => Some(stage),
+            SwapError::Build { stage, .. } | SwapError::New { stage, .. } | SwapError::Worse { stage, .. } => {
+                Some(stage)
+            }
             _ => None,
         }
     }
@@ -196,7 +234,17 @@ impl SwapError {
 impl Swapped {
     /// Before anything is known of its drift, or of the old one's last batch.
     pub(super) fn of(stage: &str, old: Version, new: Version) -> Self {
-        Self { stage: stage.to_owned(), old, new, drifted: false, drift: None, rollback_to: None, drained: true }
+        Self {
+            stage: stage.to_owned(),
+            old,
+            new,
+            drifted: false,
+            drift: None,
+            rollback_to: None,
+            drained: true,
+            trials: Vec::new(),
+            overruled: Vec::new(),
+        }
     }
 }
 

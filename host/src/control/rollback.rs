@@ -44,7 +44,8 @@ impl Control {
             None => self.build_again(&past, serving).await?,
         };
         let Past { stage: made_of, origin, number: before, .. } = past;
-        let candidate = Candidate { generation, stage: made_of, old, rollback_to: Some((origin, before)) };
+        let candidate =
+            Candidate { generation, stage: made_of, old, rollback_to: Some((origin, before)), overruled: Vec::new() };
         let committed = self.commit(Commit::Stages, vec![candidate], &[], who);
         Ok(self.with_drift(committed, stage))
     }

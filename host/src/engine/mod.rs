@@ -13,7 +13,8 @@ use crate::config::model::{Config, DeadLetter, Stage, StageRole};
 use crate::control::health::Planned;
 use crate::control::history::History;
 use crate::control::{Build, Control};
-use crate::engine::own_ports::OwnPorts;
+use crate::engine::drain::Drain;
+use crate::engine::own_ports::{OwnPorts, OwnServers};
 use crate::engine::topology::{Common, Stopping, Topology};
 use crate::export;
 use crate::memory::Budget;
@@ -30,8 +31,11 @@ use crate::pipeline::stage::Generation;
 use crate::pipeline::stages::{Current, Snapshot, Stages};
 use crate::pipeline::worker::Workers;
 use crate::receive::BindError;
+use crate::scratch::Scratches;
+use crate::tap::Taps;
 use crate::wasm::{self, Bundled, Compiler, GenerationSpec, Role, Runtime, RuntimeOptions};
 
+mod drain;
 mod leftovers;
 mod own_ports;
 mod ports;
@@ -66,7 +70,8 @@ pub struct Engine {
     pub maxima: (Maxima, Option<String>),
     readiness: Arc<Readiness>,
     topology: Arc<Topology>,
-    own_servers: Vec<tokio::task::JoinHandle<()>>,
+    metrics: Arc<Metrics>,
+    _own_servers: OwnServers,
     _health_servers: HealthServers,
     workers: Workers,
 }
@@ -112,6 +117,9 @@ pub enum StartError {
     /// A defect of ours.
     #[error("building the stages was abandoned: {0}")]
     Abandoned(String),
+    /// The admin API's certificate and its key, which were read before.
+    #[error("the admin API's certificate cannot be used")]
+    Certificate(#[source] admin::tls::CertificateError),
     /// The thread that writes the dead letter.
     #[error("the dead letter's thread cannot be started")]
     DeadLetter(#[source] std::io::Error),
@@ -143,7 +151,8 @@ impl Engine {
             compiler: Compiler::this_executable(),
             cache_dir: surroundings.cache.clone(),
         };
-        let runtime = Runtime::new(options).map_err(StartError::Runtime)?;
+        let runtime = Arc::new(Runtime::new(options).map_err(StartError::Runtime)?);
+        let scratches = scratches(&runtime);
         metrics.show_guests(runtime.guest_metrics());
         let build: Arc<Build> =
             Arc::new(move |stage, number| runtime.build_generation(generation_spec(stage, number, workers_count)));
@@ -168,6 +177,7 @@ impl Engine {
         let history = History::open(surroundings.state.as_deref(), own.admin_port(), &metrics);
         let around = Arc::clone(&topology);
         let control = Control::new(build, config, current, around, Arc::clone(&metrics), history);
+        control.keep_last_batches(&budget);
         // What is kept for a rollback goes before data is refused.
         let kept = Arc::downgrade(&control);
         budget.relieve_with(move || kept.upgrade().is_some_and(|control| control.relieve()));
@@ -177,7 +187,16 @@ impl Engine {
         let samplers =
             admin::Samplers { bounds: Arc::clone(&topology.bounds), why: Arc::<Samplers>::clone(&topology.samplers) };
         let state = surroundings.state.as_deref();
-        let own_servers = own.serve(&control, &metrics, &budget, state, samplers, &readiness);
+        let (budget, shown) = (Arc::clone(&budget), Arc::clone(&readiness));
+        let parts = admin::Parts {
+            taps: Taps::new(Arc::clone(&control), Arc::clone(&topology.standing)),
+            control: Arc::clone(&control),
+            budget,
+            samplers,
+            readiness: shown,
+            tries: admin::Tries::new(scratches),
+        };
+        let own_servers = own.serve(parts, &metrics, state);
         readiness.serve(Arc::clone(&control) as _);
         let maxima = (maxima, overcommitted);
         Ok(Engine {
@@ -188,7 +207,8 @@ impl Engine {
             maxima,
             readiness,
             topology,
-            own_servers,
+            metrics,
+            _own_servers: own_servers,
             _health_servers: health_servers,
             workers,
         })
@@ -198,29 +218,33 @@ impl Engine {
     pub async fn stop(self, deadline: Instant) {
         self.readiness.stop();
         self.control.stopped();
+        let drain = Drain::begin(&self.control, &self.metrics);
         // Who waits to be merged need not wait for anybody any more, and servers wait for them.
         let Stopping { ports, pipelines, exporters, leaving } = self.topology.stop(deadline);
+        drain.watch(&pipelines, &exporters);
         pipelines.iter().for_each(Pipeline::stop_waiting);
+        drain.step("receivers");
         let patience = deadline.saturating_duration_since(Instant::now());
         join_all(ports.into_iter().map(|port| port.handle.shutdown(patience))).await;
         // What changes have replaced needs the workers, too; it knows of the deadline.
         let _late = tokio::time::timeout_at((deadline + LEFTOVERS_GRACE).into(), join_all(leaving)).await;
+        drain.step("samplers");
         // No request is inside any more; what waits for a decision gets it, and may need the workers.
         let finishing = tokio::task::spawn_blocking(move || finish_samplers(&pipelines, deadline));
         if finishing.await.is_err() {
             tracing::error!("an internal error while tail samplers were finished");
         }
+        drain.step("workers");
         let (late, workers) = (self.workers.late(), self.workers);
         let mut finishing = tokio::task::spawn_blocking(move || workers.finish());
         if tokio::time::timeout_at(deadline.into(), &mut finishing).await.is_err() {
             tracing::warn!("guest calls did not end in time: what waits for them is told to retry");
             late.store(true, Ordering::Relaxed);
         }
+        drain.step("exporters");
         let patience = deadline.saturating_duration_since(Instant::now());
         join_all(exporters.iter().map(|exporter| exporter.shutdown(patience))).await;
-        for server in self.own_servers {
-            server.abort();
-        }
+        drain.ended(&exporters).await;
     }
 }
 
@@ -250,6 +274,16 @@ fn maxima_of(config: &Config, limit: &Limit, tail: &[TailBounds], workers: usize
         generation.map_or(0, |generation| generation.instance_bytes_max())
     };
     maxima::of(config, limit, tail, workers, instance_bytes)
+}
+
+/// Builds stages for tries, beside those that serve.
+fn scratches(runtime: &Arc<Runtime>) -> Arc<Scratches> {
+    let runtime = Arc::clone(runtime);
+    Arc::new(move || {
+        let scratch = runtime.scratch();
+        // One thread calls them, with the instance that tells whether they can be built.
+        Arc::new(move |stage: &Stage| scratch.build_generation(generation_spec(stage, 1, 0)))
+    })
 }
 
 /// What a stage of the file is built from.

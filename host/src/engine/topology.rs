@@ -25,6 +25,7 @@ use crate::pipeline::assemble::{Assembly, Shared, assemble};
 use crate::pipeline::inlet::{Door, Inlet};
 use crate::pipeline::sampling::{Sampler, Samplers};
 use crate::pipeline::stages::{Current, Stages};
+use crate::pipeline::standing::Standing;
 use crate::pipeline::worker::Way;
 
 /// Receivers, pipelines and exporters.
@@ -37,6 +38,8 @@ pub(super) struct Topology {
     stop_by: watch::Sender<Option<Instant>>,
     /// Those at work.
     pub samplers: Arc<Samplers>,
+    /// Where stages and samplers stand.
+    pub standing: Arc<Standing>,
     /// What each of these may hold.
     pub bounds: Arc<ArcSwap<Vec<TailBounds>>>,
 }
@@ -102,6 +105,7 @@ impl Topology {
             leaving: Mutex::default(),
             stop_by: watch::Sender::new(None),
             samplers: Arc::default(),
+            standing: Arc::default(),
             bounds: Arc::default(),
         })
     }
@@ -222,6 +226,7 @@ impl Prepared for Next {
         let (doors, old_inlets) = doors(&config, inlets, &before);
         let (ports, old_ports) = serve(ports, before.ports, &doors, common);
         topology.samplers.set(&pipelines);
+        topology.standing.set(&pipelines);
         topology.bounds.store(Arc::new(tail_memory::bounds(&config, &limit, common.workers_count)));
         let leftovers = Leftovers {
             ports: old_ports,

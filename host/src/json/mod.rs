@@ -21,6 +21,9 @@ pub use table::Root;
 /// How deep messages nest, as every protobuf decoder bounds it by default. What is deeper is refused in both directions.
 pub const DEPTH_MAX: usize = 100;
 
+/// The member of [`to_json_with_unknown`]. No message of OTLP has a field of this name.
+pub const UNKNOWN_FIELDS: &str = "unknownFields";
+
 /// Why JSON was not taken. The texts hold names of OTLP's own fields, never anything of the request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
@@ -83,5 +86,11 @@ pub fn to_protobuf_within(
 /// know have no JSON and are left out; texts that are not UTF-8 get U+FFFD. It is at most 16 times as large (short fields with long
 /// names), mostly two to three times.
 pub fn to_json(root: impl Into<Root>, protobuf: &[u8]) -> Result<Vec<u8>, ProtobufError> {
-    write::write(root.into().message(), protobuf)
+    write::write(root.into().message(), protobuf, write::Unknown::LeftOut)
+}
+
+/// As [`to_json`], for whoever compares requests: a message with fields that opentelemetry-proto does not know has a member
+/// [`UNKNOWN_FIELDS`] besides, a list of pairs of their numbers and what they hold. OTLP/JSON has no such member.
+pub fn to_json_with_unknown(root: impl Into<Root>, protobuf: &[u8]) -> Result<Vec<u8>, ProtobufError> {
+    write::write(root.into().message(), protobuf, write::Unknown::Shown)
 }

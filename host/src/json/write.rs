@@ -6,11 +6,18 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 use super::number::push_json;
 use super::table::{FIELDS_MAX, Field, Kind, Message, Presence, Wire};
 use super::text::{push_hex, to_base64};
-use super::{DEPTH_MAX, ProtobufError};
+use super::{DEPTH_MAX, ProtobufError, UNKNOWN_FIELDS};
 
-pub(super) fn write(message: &'static Message, protobuf: &[u8]) -> Result<Vec<u8>, ProtobufError> {
+/// What becomes of fields that the table does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unknown {
+    LeftOut,
+    Shown,
+}
+
+pub(super) fn write(message: &'static Message, protobuf: &[u8], unknown: Unknown) -> Result<Vec<u8>, ProtobufError> {
     let out = Vec::with_capacity(protobuf.len().saturating_mul(2));
-    let mut writer = Writer { out, joined_bytes_left: protobuf.len() };
+    let mut writer = Writer { out, joined_bytes_left: protobuf.len(), unknown };
     writer.message(message, protobuf, 0)?;
     Ok(writer.out)
 }
@@ -19,6 +26,7 @@ struct Writer {
     out: Vec<u8>,
     /// Parts of split messages are joined by copying; all copies together are bounded by the input's size.
     joined_bytes_left: usize,
+    unknown: Unknown,
 }
 
 /// What a message has of a field.
@@ -75,7 +83,37 @@ impl Writer {
                 kind => self.value(kind, found.last, depth)?,
             }
         }
+        if self.unknown == Unknown::Shown {
+            self.unknown_fields(message, bytes, first)?;
+        }
         self.out.push(b'}');
+        Ok(())
+    }
+
+    /// A last member with pairs of numbers and contents: digits, base64, or null for groups, which OTLP never had.
+    fn unknown_fields(&mut self, message: &Message, mut bytes: &[u8], is_first: bool) -> Result<(), ProtobufError> {
+        let mut first = true;
+        while let Some((number, payload)) = next(&mut bytes)? {
+            if message.numbered(number).is_some() {
+                continue;
+            }
+            if first {
+                self.out.extend_from_slice(if is_first { b"\"" } else { b",\"" });
+                self.out.extend_from_slice(UNKNOWN_FIELDS.as_bytes());
+                self.out.extend_from_slice(b"\":[");
+            }
+            self.comma(&mut first);
+            self.out.extend_from_slice(format!("[{number},").as_bytes());
+            match payload {
+                Payload::Number(_, value) => self.out.extend_from_slice(format!("\"{value}\"").as_bytes()),
+                bytes @ Payload::Bytes(_) => self.value(Kind::Bytes, bytes, DEPTH_MAX)?,
+                Payload::Group => self.out.extend_from_slice(b"null"),
+            }
+            self.out.push(b']');
+        }
+        if !first {
+            self.out.push(b']');
+        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::batch::{Batch, Level, RowSet};
+use crate::pipeline::audience::View;
 use crate::pipeline::judge::Bench;
 use crate::pipeline::seat::Cause;
 use crate::pipeline::stage::Fault;
@@ -36,6 +37,8 @@ pub(super) struct Poison {
     pub fault: Fault,
     /// As the stage was shown it, where that may be written down.
     pub shown: Option<Bytes>,
+    /// For those who watch the stage.
+    pub view: Option<Box<View>>,
 }
 
 /// A request that is bisected.
@@ -96,9 +99,10 @@ impl Bench {
                 break judged;
             }
             let (row, rejection) = self.culprit(search)?;
-            let Rejection { index, stage, fault, shown, .. } = *rejection;
+            let Rejection { index, stage, fault, shown, view, .. } = *rejection;
             search.poison.insert(row);
-            found.push(Poison { index, stage, account: batch.account_of(row..row + 1), row, fault, shown });
+            let account = batch.account_of(row..row + 1);
+            found.push(Poison { index, stage, account, row, fault, shown, view });
         };
         // A guest that judges nothing is broken, and no record is to blame.
         if found.iter().all(|poison| self.has_judged(search.trial, poison.index)) {

@@ -6,11 +6,10 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::batch::{Batch, Column, Field};
-use crate::config::model::OnFault;
 use crate::observe::dead_letter::{DeadLetters, Entry, IDS_MAX, Id, Outcome, PAYLOAD_BYTES_MAX};
+use crate::pipeline::Pipeline;
 use crate::pipeline::stage::{FaultKind, Generation};
 use crate::pipeline::stages::Snapshot;
-use crate::pipeline::{Pipeline, Step};
 use crate::signal::Signal;
 use crate::tail::traces::{Traces, Trigger};
 
@@ -85,38 +84,18 @@ impl Pipeline {
     /// Whether what this stage is shown may be written: the file asks for it, and an editing stage stands before it and none behind.
     pub(super) fn may_write(&self, snapshot: &Snapshot, stage: usize) -> bool {
         self.dead_letters.as_ref().is_some_and(|dead_letters| dead_letters.with_payload())
-            && self.behind_edits(snapshot).contains(&stage)
+            && self.redaction(snapshot).is_before(stage)
     }
 
     /// Says once where telemetry is not written although the file asks for it.
     pub fn warn_of_payload(&self, snapshot: &Snapshot) {
         let asks = self.dead_letters.as_ref().is_some_and(|dead_letters| dead_letters.with_payload());
-        if asks && self.behind_edits(snapshot).is_empty() {
+        if asks && self.redaction(snapshot).covers_nothing() {
             tracing::warn!(
                 pipeline = self.name,
                 "the dead letter holds no payload of this pipeline: no stage of it stands behind an editing one that is its last"
             );
         }
-    }
-
-    /// Stages behind the last one that edits, if one does and none of those passes what it fails to judge. A stage that stands before it as
-    /// well is not among them.
-    pub(super) fn behind_edits(&self, snapshot: &Snapshot) -> Vec<usize> {
-        let stages = |step: &Step| match step {
-            Step::Guests(stages) => stages.clone(),
-            Step::Merge(_) | Step::Sample(..) => Vec::new(),
-        };
-        let all: Vec<usize> = self.steps.iter().flat_map(stages).collect();
-        let edits = |stage: &usize| snapshot.get(*stage).is_none_or(|generation| generation.edits());
-        let Some(last) = all.iter().rposition(edits) else { return Vec::new() };
-        // What an editing stage passes it has not judged.
-        let passes =
-            |stage: &usize| snapshot.get(*stage).is_none_or(|generation| generation.on_fault() == OnFault::Pass);
-        if all.iter().any(|stage| edits(stage) && passes(stage)) {
-            return Vec::new();
-        }
-        let (before, behind) = all.split_at(last + 1);
-        behind.iter().filter(|stage| !before.contains(stage)).copied().collect()
     }
 }
 

@@ -16,13 +16,15 @@ use crate::ack::{Ack, Outcome};
 use crate::batch::{Batch, Segment};
 use crate::observe::dead_letter;
 use crate::observe::metrics::Metrics;
+use crate::pipeline::audience::Audiences;
 use crate::pipeline::bisect::Poison;
 use crate::pipeline::burial::{Records, Unjudgeable};
+use crate::pipeline::canary::JudgedBatch;
 use crate::pipeline::condition::{Condition, HeldBack};
 use crate::pipeline::late::LATE_MAX;
 use crate::pipeline::seat::{Cause, Failed, Seat};
-use crate::pipeline::stage::{Fault, Generation};
-use crate::pipeline::stages::{Current, Stages};
+use crate::pipeline::stage::{Fault, FaultKind, Generation};
+use crate::pipeline::stages::{Current, Snapshot, Stages};
 use crate::pipeline::trial::{Judged, Rejection, Trial, Unjudged};
 use crate::pipeline::{Part, Pipeline, retry};
 
@@ -39,6 +41,10 @@ pub struct Bench {
     stages: Arc<Stages>,
     metrics: Arc<Metrics>,
     seats: Vec<Option<Seat>>,
+    /// Of candidates, beside those of what serves.
+    candidates: Vec<Option<Seat>>,
+    /// With the candidates that judge the batch at hand, if any.
+    drawn: Option<Arc<Snapshot>>,
     /// The stage of which records are looked for that it cannot judge.
     searched: Option<usize>,
 }
@@ -46,7 +52,8 @@ pub struct Bench {
 impl Bench {
     /// No instances yet: they are taken from the generations when first needed.
     pub fn new(current: Arc<Current>, metrics: Arc<Metrics>) -> Self {
-        Self { stages: current.stages(), current, metrics, seats: Vec::new(), searched: None }
+        let stages = current.stages();
+        Self { stages, current, metrics, seats: Vec::new(), candidates: Vec::new(), drawn: None, searched: None }
     }
 
     /// Judges parts by the given stages; what is left of them comes back, the rest is settled. `step` is the
@@ -55,9 +62,23 @@ impl Bench {
         // Should a defect have ended a search.
         self.search_for(None);
         self.stages = Arc::clone(&pipeline.stages);
-        let trial = Trial { pipeline, step, stages, snapshot: self.stages.snapshot() };
+        let snapshot = self.stages.snapshot();
+        if snapshot.has_canaries() {
+            parts = match self.judge_by_candidates(pipeline, step, stages, &snapshot, parts) {
+                Ok(left) => return left,
+                Err(parts) => parts,
+            };
+        }
+        let audiences = Audiences::of(pipeline, &self.stages, &snapshot, stages);
+        let trial = Trial { pipeline, step, stages, snapshot, audiences };
         let bodies = parts.iter().map(|part| part.body.clone()).collect();
-        match self.contained(&trial, bodies, None) {
+        let judged = self.contained(&trial, bodies, None);
+        if trial.snapshot.has_canaries()
+            && let Err(unjudged) = &judged
+        {
+            tell_of_failure(&trial, unjudged);
+        }
+        match judged {
             Ok(judged) => self.settle(&trial, judged, parts),
             Err(Unjudged::Rejected(rejection)) if matches!(rejection.cause, Cause::HeldBack(_)) => {
                 hold_back(&trial, parts, &rejection)
@@ -79,12 +100,44 @@ impl Bench {
     pub fn let_go_of_replaced(&mut self) {
         self.stages = self.current.stages();
         let serving = self.stages.snapshot();
+        for seat in &mut self.candidates {
+            if let Some(replaced) = seat.take_if(|seat| !serving.has_candidate(seat.generation())) {
+                replaced.leave();
+            }
+        }
         for (index, seat) in self.seats.iter_mut().enumerate() {
             let is_serving = |seat: &Seat| serving.get(index).is_some_and(|generation| seat.is_of(generation));
             if let Some(replaced) = seat.take_if(|seat| !is_serving(seat)) {
                 replaced.leave();
             }
         }
+    }
+
+    /// Judges parts with the candidates that they are drawn for. They come back where there are none, or where one failed: a candidate must
+    /// cost nobody anything, so what serves judges them then.
+    fn judge_by_candidates(
+        &mut self,
+        pipeline: &Pipeline,
+        step: usize,
+        stages: &[usize],
+        serving: &Snapshot,
+        parts: Vec<Part>,
+    ) -> Result<Vec<Part>, Vec<Part>> {
+        let Some(drawn) = serving.draw(stages) else { return Err(parts) };
+        let snapshot = Arc::new(drawn);
+        let audiences = Audiences::of(pipeline, &self.stages, &snapshot, stages);
+        let trial = Trial { pipeline, step, stages, snapshot, audiences };
+        self.drawn = Some(Arc::clone(&trial.snapshot));
+        let bodies = parts.iter().map(|part| part.body.clone()).collect();
+        let result = match self.contained(&trial, bodies, None) {
+            Ok(judged) => Ok(self.settle(&trial, judged, parts)),
+            Err(unjudged) => {
+                tell_of_failure(&trial, &unjudged);
+                Err(parts)
+            }
+        };
+        self.drawn = None;
+        result
     }
 
     /// One request must not cost the others theirs.
@@ -124,6 +177,7 @@ impl Bench {
                     Ok((judged, poison)) => {
                         let account = judged.accounts.iter().sum();
                         self.count(trial, &judged, std::slice::from_ref(&part));
+                        trial.show(poison.iter().filter_map(|poison| poison.view.as_deref()));
                         bury_poison(trial, &part, &poison);
                         part.ack = reject(trial.pipeline, part.ack, account, &poison);
                         go_on(trial.pipeline, judged.segments, vec![part])
@@ -135,6 +189,7 @@ impl Bench {
                 if rejection.cause == Cause::Late && self.is_late_always(trial, &part, &rejection) =>
             {
                 enter(trial, &mut part, rejection.account);
+                trial.show(rejection.view.as_deref());
                 bury(trial, &part, &rejection, dead_letter::Outcome::Rejected);
                 let message = format!("stage {:?} could not judge them in time, {LATE_MAX} times", rejection.stage);
                 let rejected = Outcome::Partial { rejected: rejection.account, message };
@@ -202,14 +257,17 @@ impl Bench {
     /// After a panic: in whatever state they are, they are not called again.
     pub(super) fn forget_instances(&mut self) {
         self.seats.clear();
+        self.candidates.clear();
     }
 
     /// The stage's seat, with an instance of this generation or none.
     pub(super) fn seat(&mut self, index: usize, generation: &Arc<dyn Generation>) -> &mut Seat {
-        if self.seats.len() <= index {
-            self.seats.resize_with(index + 1, || None);
+        let is_candidate = self.drawn.as_ref().is_some_and(|drawn| drawn.is_candidate(index));
+        let seats = if is_candidate { &mut self.candidates } else { &mut self.seats };
+        if seats.len() <= index {
+            seats.resize_with(index + 1, || None);
         }
-        let seat = &mut self.seats[index];
+        let seat = &mut seats[index];
         if let Some(replaced) = seat.take_if(|seat| !seat.is_of(generation)) {
             replaced.leave();
         }
@@ -253,6 +311,47 @@ impl Bench {
             }
             pipeline.left(tally.dropped.iter().map(|(_, account)| account).sum());
         }
+        trial.show(&judged.views);
+        if trial.snapshot.has_canaries() {
+            tell_of_judged(&trial.snapshot, judged);
+        }
+    }
+}
+
+/// Tells canaries what became of a batch.
+fn tell_of_judged(snapshot: &Snapshot, judged: &Judged) {
+    for tally in &judged.tallies {
+        if let Some(canary) = snapshot.canary(tally.index) {
+            canary.judged(&JudgedBatch {
+                by_candidate: snapshot.is_candidate(tally.index),
+                records: judged.accounts.iter().sum(),
+                dropped: tally.dropped.iter().map(|(_, account)| account).sum(),
+                edited: &tally.edited,
+                is_whole: tally.passed == 0,
+            });
+        }
+    }
+}
+
+/// Tells canaries of what was not judged, and by whom.
+fn tell_of_failure(trial: &Trial<'_>, unjudged: &Unjudged) {
+    let snapshot = &trial.snapshot;
+    let failed = |index: usize, fault: &Fault| {
+        snapshot.canary(index).iter().for_each(|canary| canary.failed(snapshot.is_candidate(index), fault));
+    };
+    match unjudged {
+        Unjudged::Rejected(rejection) => {
+            failed(rejection.index, &rejection.fault);
+            if snapshot.is_candidate(rejection.index) {
+                trial.show(rejection.view.as_deref());
+            }
+        }
+        Unjudged::Defect => {
+            let fault = Fault { kind: FaultKind::Trap, message: "an internal error".to_owned() };
+            snapshot.candidates().iter().for_each(|&index| failed(index, &fault));
+        }
+        // The sender's doing.
+        Unjudged::Malformed(_) | Unjudged::Unreadable { .. } => {}
     }
 }
 
@@ -310,6 +409,7 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
     if let Some(account) = unjudged.account() {
         enter(trial, &mut part, account);
     }
+    trial.show(unjudged.view());
     match unjudged {
         // What it was not shown says nothing of it.
         Unjudged::Rejected(rejection) if matches!(rejection.cause, Cause::HeldBack(_)) => {}
@@ -322,10 +422,12 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
 
 /// Settles requests that a stage is not called for: none of them would fare better alone.
 fn hold_back(trial: &Trial<'_>, parts: Vec<Part>, rejection: &Rejection) -> Vec<Part> {
+    // All of them were shown together.
+    trial.show(rejection.view.as_deref());
     for part in parts {
         let batch = Batch::index(trial.pipeline.signal, vec![part.body.clone()]);
         let account = batch.map_or(part.account, |batch| batch.account());
-        give_up(trial, part, &Unjudged::Rejected(Box::new(Rejection { account, ..rejection.clone() })));
+        give_up(trial, part, &Unjudged::Rejected(Box::new(Rejection { account, view: None, ..rejection.clone() })));
     }
     Vec::new()
 }

@@ -25,9 +25,12 @@ use crate::pipeline::stages::Stages;
 use crate::pipeline::worker::{Job, Way};
 use crate::signal::Signal;
 
+pub mod aside;
 pub mod assemble;
+mod audience;
 mod bisect;
 mod burial;
+pub mod canary;
 pub mod condition;
 pub mod hand_over;
 pub mod health;
@@ -36,11 +39,14 @@ pub mod intake;
 pub mod judge;
 mod late;
 pub mod merge;
+mod redaction;
 pub mod sampling;
+pub mod scratch;
 mod seat;
 mod split;
 pub mod stage;
 pub mod stages;
+pub mod standing;
 mod tenure;
 #[cfg(test)]
 mod tests;

@@ -83,6 +83,11 @@ impl Seat {
         Arc::ptr_eq(&self.generation, generation)
     }
 
+    /// What sits here is of this one.
+    pub(super) fn generation(&self) -> &Arc<dyn Generation> {
+        &self.generation
+    }
+
     /// Makes room for another generation. An instance that works is given back: its generation may be kept.
     pub(super) fn leave(self) {
         if let Some(instance) = self.instance {

@@ -39,6 +39,18 @@ pub trait Generation: Send + Sync + fmt::Debug {
     fn policy(&self) -> Result<Box<dyn Policy>, Fault> {
         Err(Fault { kind: FaultKind::BadOutput, message: "the component is not a policy".to_owned() })
     }
+    /// The component's own cases, as it carries them: what its author says that it makes of some requests.
+    fn cases(&self) -> Option<&[u8]> {
+        None
+    }
+    /// The same beside the data path: with a copy of the stage's host state, and counted nowhere; or the same component with another
+    /// configuration (JSON) and no state yet.
+    ///
+    /// # Errors
+    /// How an instance of it faulted, or that there is no such thing.
+    fn apart(&self, _config: Option<&str>) -> Result<Arc<dyn Generation>, Fault> {
+        Err(Fault { kind: FaultKind::BadOutput, message: "the component runs nowhere else".to_owned() })
+    }
     /// Takes back an instance of this generation that works and that nobody needs now: it serves on where the generation is kept.
     fn give_back(&self, _instance: Box<dyn Any>) {}
     /// The same component with the same configuration under another number; instances that are prepared or given back are shared.

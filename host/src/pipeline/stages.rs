@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Sender, TrySendError};
 
 use crate::observe::metrics::Metrics;
+use crate::pipeline::canary::Canary;
 use crate::pipeline::condition::Condition;
 use crate::pipeline::late::LateContents;
 use crate::pipeline::stage::Generation;
@@ -35,7 +36,13 @@ struct Common {
 /// Serving generations, by stage index. An index is empty once its stage is gone, and then goes to the next new one: so those of all
 /// others stay, and what threads have of them.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot(Vec<Option<Arc<dyn Generation>>>);
+pub struct Snapshot {
+    judging: Vec<Option<Arc<dyn Generation>>>,
+    /// Candidates beside them; hardly ever any.
+    canaries: Vec<Arc<Canary>>,
+    /// Indices at which a candidate judges this batch.
+    drawn: Vec<usize>,
+}
 
 /// The stages of the file that is in force, for whoever is not bound to one file.
 #[derive(Debug)]
@@ -53,20 +60,24 @@ impl Stages {
             Some(common)
         };
         let common = first.iter().map(common).collect();
-        let serving = Snapshot(first.into_iter().map(Some).collect());
+        let serving = Snapshot { judging: first.into_iter().map(Some).collect(), ..Snapshot::default() };
         Arc::new(Self { serving: ArcSwap::from_pointee(serving), common })
     }
 
     /// The stages of the next file: those that `stays` says go on at their index, with what serves and what threads share of them, or
     /// with the generation of `built` that has their name; others of `built` are new.
     pub fn next(&self, stays: impl Fn(&str) -> bool, built: Vec<Arc<dyn Generation>>, metrics: &Metrics) -> Arc<Self> {
-        let Snapshot(mut serving) = Snapshot::clone(&self.serving.load());
+        let Snapshot { judging: mut serving, mut canaries, .. } = Snapshot::clone(&self.serving.load());
         let mut common = self.common.clone();
         for (generation, common) in serving.iter_mut().zip(&mut common) {
             if generation.as_ref().is_some_and(|generation| !stays(generation.stage())) {
                 (*generation, *common) = (None, None);
             }
         }
+        canaries.retain(|canary| {
+            let stage = canary.candidate().stage();
+            stays(stage) && built.iter().all(|generation| generation.stage() != stage)
+        });
         for generation in built {
             let is_its = |place: &Option<Arc<dyn Generation>>| {
                 place.as_ref().is_some_and(|serving| serving.stage() == generation.stage())
@@ -84,7 +95,8 @@ impl Stages {
                 }
             }
         }
-        Arc::new(Self { serving: ArcSwap::from_pointee(Snapshot(serving)), common })
+        let serving = Snapshot { judging: serving, canaries, drawn: Vec::new() };
+        Arc::new(Self { serving: ArcSwap::from_pointee(serving), common })
     }
 
     /// What serves now.
@@ -118,24 +130,44 @@ impl Stages {
     }
 
     fn commit(&self, changed: Vec<(usize, Arc<dyn Generation>)>) {
-        let mut next = Snapshot::clone(&self.serving.load());
-        let numbers: Vec<_> = changed.iter().map(|(index, generation)| (*index, generation.number())).collect();
+        let is_changed = |canary: &Arc<Canary>| changed.iter().any(|(index, _)| *index == canary.stage());
+        self.change(|next| {
+            for (index, generation) in &changed {
+                if let Some(place) = next.judging.get_mut(*index) {
+                    *place = Some(Arc::clone(generation));
+                }
+            }
+            next.canaries.iter().filter(|canary| is_changed(canary)).for_each(|canary| canary.end());
+        });
         for (index, generation) in changed {
-            if let Some(place) = next.0.get_mut(index) {
-                *place = Some(generation);
-            }
-        }
-        self.serving.store(Arc::new(next));
-        for (index, number) in numbers {
             if let Some(condition) = self.condition(index) {
-                condition.committed(number);
+                condition.committed(generation.number());
             }
         }
+    }
+
+    /// Replaces the snapshot. Canaries that are over go.
+    fn change(&self, change: impl Fn(&mut Snapshot)) {
+        self.serving.rcu(|before| {
+            let mut next = Snapshot::clone(before);
+            change(&mut next);
+            next.canaries.retain(|canary| !canary.is_over());
+            next
+        });
     }
 
     /// What serves that did not among those before starts afresh; what is gone is told so.
     fn take_over_from(&self, before: &Stages) {
         let (serving, served) = (self.snapshot(), before.snapshot());
+        // One that began or ended since these were made out of those before.
+        for canary in &served.canaries {
+            if !serving.canaries.iter().any(|known| Arc::ptr_eq(known, canary)) {
+                canary.end();
+            }
+        }
+        if serving.has_canaries() {
+            self.change(|_canaries_that_are_over_go| {});
+        }
         for (index, common) in self.common.iter().enumerate() {
             let (Some(common), Some(generation)) = (common, serving.get(index)) else { continue };
             let is_same =
@@ -159,7 +191,51 @@ impl Stages {
 impl Snapshot {
     /// What serves at an index.
     pub fn get(&self, index: usize) -> Option<&Arc<dyn Generation>> {
-        self.0.get(index)?.as_ref()
+        self.judging.get(index)?.as_ref()
+    }
+
+    /// Whether there are candidates beside what serves.
+    pub(super) fn has_canaries(&self) -> bool {
+        !self.canaries.is_empty()
+    }
+
+    /// The candidate's canary at an index.
+    pub(super) fn canary(&self, index: usize) -> Option<&Arc<Canary>> {
+        self.canaries.iter().find(|canary| canary.stage() == index)
+    }
+
+    /// Whether what judges at this index is a candidate.
+    pub(super) fn is_candidate(&self, index: usize) -> bool {
+        self.drawn.contains(&index)
+    }
+
+    /// Indices at which candidates judge.
+    pub(super) fn candidates(&self) -> &[usize] {
+        &self.drawn
+    }
+
+    /// With the candidates of the next batch of these stages; None where all of it is judged by what serves.
+    pub(super) fn draw(&self, stages: &[usize]) -> Option<Snapshot> {
+        let canaries = stages.iter().filter_map(|&index| self.canary(index));
+        let drawn: Vec<_> = canaries.filter(|canary| canary.draws_batch()).map(|canary| canary.stage()).collect();
+        (!drawn.is_empty()).then(|| self.with_candidates(drawn))
+    }
+
+    /// With the candidates at these indices.
+    pub(super) fn with_candidates(&self, drawn: Vec<usize>) -> Snapshot {
+        let mut snapshot = Snapshot { drawn, ..self.clone() };
+        for &index in &snapshot.drawn {
+            let candidate = self.canary(index).map(|canary| Arc::clone(canary.candidate()));
+            if let (Some(place), Some(candidate)) = (snapshot.judging.get_mut(index), candidate) {
+                *place = Some(candidate);
+            }
+        }
+        snapshot
+    }
+
+    /// Whether this is the candidate of a canary that is on.
+    pub(super) fn has_candidate(&self, candidate: &Arc<dyn Generation>) -> bool {
+        self.canaries.iter().any(|canary| Arc::ptr_eq(canary.candidate(), candidate) && !canary.is_over())
     }
 
     /// What serves at the stage of this name.
@@ -169,11 +245,11 @@ impl Snapshot {
 
     /// All that serves, in the order of indices.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn Generation>> {
-        self.0.iter().flatten()
+        self.judging.iter().flatten()
     }
 
     fn position(&self, stage: &str) -> Option<usize> {
-        self.0.iter().position(|generation| generation.as_ref().is_some_and(|serving| serving.stage() == stage))
+        self.judging.iter().position(|generation| generation.as_ref().is_some_and(|serving| serving.stage() == stage))
     }
 }
 
@@ -196,6 +272,18 @@ impl Current {
     /// Replaces the given stages in one step. Batches that took the old snapshot finish with it.
     pub fn commit(&self, changed: Vec<(usize, Arc<dyn Generation>)>) {
         self.stages.load().commit(changed);
+        self.wake();
+    }
+
+    /// Has a candidate judge a share of what comes to its stage from now on.
+    pub fn begin_canary(&self, canary: &Arc<Canary>) {
+        self.stages.load().change(|next| next.canaries.push(Arc::clone(canary)));
+    }
+
+    /// Has what serves judge all of it again. Batches that the candidate has begun to judge finish with it.
+    pub fn end_canary(&self, canary: &Canary) {
+        canary.end();
+        self.stages.load().change(|_canaries_that_are_over_go| {});
         self.wake();
     }
 

@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -14,6 +15,7 @@ use crate::batch::{Batch, Drops, EditError, Edits, Malformed, RowSet, Segment};
 use crate::config::model::OnFault;
 use crate::observe::dead_letter::PAYLOAD_BYTES_MAX;
 use crate::pipeline::Pipeline;
+use crate::pipeline::audience::{Audiences, Sight, View};
 use crate::pipeline::burial::Records;
 use crate::pipeline::judge::Bench;
 use crate::pipeline::seat::{Cause, Failed, Seat};
@@ -21,8 +23,8 @@ use crate::pipeline::stage::{Effects, Fault, FaultKind, Generation};
 use crate::pipeline::stages::Snapshot;
 
 /// A guest call sees at most this much; larger batches are shown in slices.
-const SLICE_ROWS_MAX: u32 = 2048;
-const SLICE_BYTES_MAX: u32 = 1 << 20;
+pub(super) const SLICE_ROWS_MAX: u32 = 2048;
+pub(super) const SLICE_BYTES_MAX: u32 = 1 << 20;
 
 /// Who judges what.
 pub(super) struct Trial<'a> {
@@ -33,12 +35,23 @@ pub(super) struct Trial<'a> {
     pub stages: &'a [usize],
     /// One for all that comes of a batch.
     pub snapshot: Arc<Snapshot>,
+    /// Who wants to see what comes of it.
+    pub audiences: Audiences,
 }
 
 impl Trial<'_> {
     /// At the pipeline's first step items are counted for the first time.
     pub(super) fn enters(&self) -> bool {
         self.step == 0
+    }
+
+    /// Shows those who watch what counted.
+    pub(super) fn show<'a>(&self, views: impl IntoIterator<Item = &'a View>) {
+        for view in views {
+            if let Some(generation) = self.snapshot.get(view.index) {
+                self.audiences.show(self.pipeline, generation, view);
+            }
+        }
     }
 }
 
@@ -50,6 +63,8 @@ pub(super) struct Judged {
     pub segments: Vec<Segment>,
     /// One for each stage.
     pub tallies: Vec<Tally>,
+    /// What those who watch are shown, should this count.
+    pub views: Vec<View>,
 }
 
 /// What one stage did.
@@ -79,6 +94,7 @@ pub(super) enum Unjudged {
         stage: String,
         account: u64,
         message: String,
+        view: Option<Box<View>>,
     },
     /// Of ours: a panic, or a stage that is not there.
     Defect,
@@ -97,6 +113,8 @@ pub(super) struct Rejection {
     pub judged_before: u64,
     /// As the stage was shown them, where that may be written down.
     pub shown: Option<Bytes>,
+    /// For those who watch the stage.
+    pub view: Option<Box<View>>,
 }
 
 impl Bench {
@@ -124,27 +142,41 @@ impl Bench {
         }
         let account = accounts.iter().sum();
         let mut tallies = Vec::with_capacity(trial.stages.len());
+        let mut views = Vec::new();
         let mut stages = trial.stages.iter().peekable();
         while let Some(&index) = stages.next() {
             // Nothing goes round a stage, and if it is not there, nothing goes on.
             let Some(generation) = trial.snapshot.get(index) else { return Err(Unjudged::Defect) };
-            let unjudged = |failed: Failed, shown| failed.into_unjudged(index, generation, account, shown);
-            let (left, result) = self.show(trial, index, generation, batch);
+            let mut sight = trial.audiences.sight(index, &batch);
+            let (left, result) = self.show(trial, index, generation, batch, sight.as_mut());
             batch = left;
+            let unjudged = |failed: Failed, sight: Option<Sight>, shown| {
+                let view = sight.map(|sight| Box::new(sight.failed(index, &failed.fault)));
+                failed.into_unjudged(index, generation, account, shown, view)
+            };
             match result {
                 Ok(tally) => tallies.push(tally),
                 Err(failed) => {
                     let may_write = trial.pipeline.may_write(&trial.snapshot, index);
-                    return Err(unjudged(failed, if may_write { whole(batch) } else { None }));
+                    return Err(unjudged(failed, sight, if may_write { whole(batch) } else { None }));
                 }
             }
             // What cannot be written is rejected, whatever `on_fault` says: there is nothing left that could be passed.
             if stages.peek().is_some() {
-                batch.settle().map_err(|error| unjudged(self.discredit(index, generation, error), None))?;
+                if let Err(error) = batch.settle() {
+                    return Err(unjudged(self.discredit(index, generation, error), sight, None));
+                }
+                let bodies = || batch.segments_now().ok();
+                views.extend(sight.into_iter().flat_map(|sight| sight.judged(index, batch.signal(), bodies)));
             } else {
-                let unwritten = |error| unjudged(self.discredit(index, generation, error), None);
-                let segments = batch.into_segments().map_err(unwritten)?;
-                return Ok(Judged { accounts, segments, tallies });
+                let signal = batch.signal();
+                let segments = match batch.into_segments() {
+                    Ok(segments) => segments,
+                    Err(error) => return Err(unjudged(self.discredit(index, generation, error), sight, None)),
+                };
+                let bodies = || Some(segments.iter().map(|segment| segment.bytes.clone()).collect());
+                views.extend(sight.into_iter().flat_map(|sight| sight.judged(index, signal, bodies)));
+                return Ok(Judged { accounts, segments, tallies, views });
             }
         }
         // A step has a stage.
@@ -158,29 +190,43 @@ impl Bench {
         index: usize,
         generation: &Arc<dyn Generation>,
         mut batch: Batch,
+        mut sight: Option<&mut Sight>,
     ) -> (Batch, Result<Tally, Failed>) {
         if let Err(held_back) = self.admit(index, generation.as_ref()) {
             let passed = Tally { index, passed: batch.account(), ..Tally::default() };
             let failed = Failed::held_back(held_back);
+            if let Some(sight) = sight {
+                sight.passed_all(&failed.fault);
+            }
             return (batch, if failed.may_be_passed(generation.as_ref()) { Ok(passed) } else { Err(failed) });
         }
         let is_told = trial.pipeline.dead_letters.is_some();
         let mut passed = Tally { index, ..Tally::default() };
         let mut effects = Vec::new();
         for slice in batch.slices(SLICE_ROWS_MAX, SLICE_BYTES_MAX) {
+            let started = sight.is_some().then(Instant::now);
             let (same, result) = self.call(index, generation, batch, slice.clone());
             batch = same;
+            if let (Some(sight), Some(started)) = (sight.as_deref_mut(), started) {
+                sight.elapsed += started.elapsed();
+            }
             match result {
                 Ok(wanted) => effects.push((slice, wanted)),
                 Err(failed) if failed.may_be_passed(generation.as_ref()) => {
+                    if let Some(sight) = sight.as_deref_mut() {
+                        sight.passed(slice.clone(), &failed.fault);
+                    }
                     passed.pass(&batch, slice, failed.fault.kind, is_told);
                 }
                 Err(failed) => return (batch, Err(failed)),
             }
         }
         let has_judged = !effects.is_empty();
-        let result = match apply(&mut batch, effects) {
+        let result = match apply(&mut batch, effects, sight.as_deref_mut()) {
             Ok(tally) => {
+                if let Some(sight) = sight {
+                    sight.edited(&tally.edited, has_judged);
+                }
                 if has_judged {
                     self.seat(index, generation).note_judged(batch.signal());
                 }
@@ -188,6 +234,9 @@ impl Bench {
             }
             Err(error) => {
                 let failed = self.discredit(index, generation, error);
+                if let Some(sight) = sight {
+                    sight.passed_all(&failed.fault);
+                }
                 if failed.may_be_passed(generation.as_ref()) {
                     // The batch is as it was before this stage.
                     let (mut passed, all) = (Tally { index, ..Tally::default() }, 0..batch.items());
@@ -273,13 +322,14 @@ impl Failed {
         generation: &Arc<dyn Generation>,
         account: u64,
         shown: Option<Bytes>,
+        view: Option<Box<View>>,
     ) -> Unjudged {
         let stage = generation.stage().to_owned();
         match self.cause {
-            Cause::Malformed => Unjudged::Unreadable { stage, account, message: self.fault.message },
+            Cause::Malformed => Unjudged::Unreadable { stage, account, message: self.fault.message, view },
             cause => {
                 let Failed { fault, judged_before, .. } = self;
-                let rejection = Rejection { index, stage, account, cause, fault, judged_before, shown };
+                let rejection = Rejection { index, stage, account, cause, fault, judged_before, shown, view };
                 Unjudged::Rejected(Box::new(rejection))
             }
         }
@@ -296,6 +346,15 @@ impl Unjudged {
         }
     }
 
+    /// What those who watch are shown, should this be the end of it.
+    pub(super) fn view(&self) -> Option<&View> {
+        match self {
+            Unjudged::Rejected(rejection) => rejection.view.as_deref(),
+            Unjudged::Unreadable { view, .. } => view.as_deref(),
+            Unjudged::Malformed(_) | Unjudged::Defect => None,
+        }
+    }
+
     /// Items of the requests, where they were counted.
     pub(super) fn account(&self) -> Option<u64> {
         match self {
@@ -307,14 +366,22 @@ impl Unjudged {
 }
 
 /// Effects hold only after all slices were judged: row numbers change when they are applied.
-fn apply(batch: &mut Batch, effects: Vec<(Range<u32>, Effects)>) -> Result<Tally, EditError> {
+fn apply(
+    batch: &mut Batch,
+    effects: Vec<(Range<u32>, Effects)>,
+    mut sight: Option<&mut Sight>,
+) -> Result<Tally, EditError> {
     let mut drops = Drops::new(batch);
     let mut edits = Edits::default();
     let mut tally = Tally::default();
     for (slice, effects) in effects {
         let slice = batch.slice(slice);
         for wanted in effects.drops {
+            let before = sight.is_some().then(|| drops.leaves(batch).clone());
             tally.dropped.push((wanted.rule, drops.add(batch, &slice, &wanted.rows)));
+            if let (Some(sight), Some(before)) = (sight.as_deref_mut(), before) {
+                sight.dropped(wanted.rule, &before, drops.leaves(batch));
+            }
         }
         edits.append(effects.edits);
         tally.edited.extend(effects.edited);
@@ -324,7 +391,7 @@ fn apply(batch: &mut Batch, effects: Vec<(Range<u32>, Effects)>) -> Result<Tally
     Ok(tally)
 }
 
-fn leave_out(batch: &mut Batch, rows: &RowSet) -> Result<(), EditError> {
+pub(super) fn leave_out(batch: &mut Batch, rows: &RowSet) -> Result<(), EditError> {
     let mut drops = Drops::new(batch);
     drops.add(batch, &batch.slice(0..batch.items()), rows);
     batch.apply(drops, Edits::default())

@@ -3,8 +3,8 @@
 //! A stage that nobody watches costs one load of an atomic for each batch.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,16 +13,20 @@ use bytes::Bytes;
 use crate::pipeline::stage::{Fault, Generation, PolicyVote};
 use crate::signal::Signal;
 use crate::tail::traces::Traces;
+use crate::tail::verdict::Verdict;
 
 /// Sees what a stage is shown and what it makes of it. It is called on threads that judge: it must neither block nor take long, so it
-/// hands on what it wants (bytes are shared, not copied).
+/// hands on what it wants (bytes are shared, not copied). One that panics costs nobody anything, and watches no more.
 pub trait Watcher: Send + Sync {
     /// Whether it wants to see the next batch at this point. Asked once for each batch, before anything is gathered.
     fn wants(&self, point: &Point<'_>) -> bool;
-    /// What a processor made of requests.
+    /// What a processor made of requests: told once, of what counted. Of a batch whose requests were judged each alone it is told of each;
+    /// of records that a stage faults on alone, of each beside the others.
     fn seen(&self, seen: &Seen<'_>);
     /// What a policy said of traces.
     fn voted(&self, voted: &Voted<'_>);
+    /// What a tail sampler made of traces. Who watches a sampler is not asked before.
+    fn decided(&self, _decided: &Decided<'_>) {}
 }
 
 /// Where something was seen.
@@ -66,9 +70,10 @@ pub enum After<'a> {
         /// Places that it edited, by rule.
         edited: &'a [(u16, u64)],
     },
-    /// It failed on some of it, which goes on as it came.
+    /// It failed on this, which goes on as it came. Where it failed only on some of a batch, that alone is shown here; the batch was shown as
+    /// judged before, with these records unchanged.
     Passed(&'a Fault),
-    /// It failed, and nothing goes on.
+    /// It failed, and nothing goes on. Where it failed too often to be called, this is how it did last.
     Failed(&'a Fault),
 }
 
@@ -87,11 +92,30 @@ pub struct Voted<'a> {
     pub elapsed: Duration,
 }
 
+/// What a tail sampler made of traces.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided<'a> {
+    /// The pipeline's name.
+    pub pipeline: &'a str,
+    /// The sampler's name.
+    pub sampler: &'a str,
+    /// As of [`Point::is_redacted_before`].
+    pub is_redacted: bool,
+    /// What was to be decided. What was offered early and is not settled comes again.
+    pub traces: &'a Traces,
+    /// Their spans, as one request.
+    pub spans: &'a Bytes,
+    /// One for each trace.
+    pub verdicts: &'a [Verdict],
+}
+
 /// Those who watch one stage, whatever generation serves.
 #[derive(Default)]
 pub struct Watchers {
     are_any: AtomicBool,
     list: ArcSwap<Vec<Arc<dyn Watcher>>>,
+    /// Held while the list changes, so that `are_any` is of the last change.
+    changing: Mutex<()>,
 }
 
 /// Keeps a watcher watching.
@@ -108,12 +132,9 @@ impl Watchers {
         Watching { watchers: Arc::clone(self), watcher }
     }
 
-    /// Those who want to see this batch.
-    pub fn wanting(&self, point: &Point<'_>) -> Vec<Arc<dyn Watcher>> {
-        if !self.are_any() {
-            return Vec::new();
-        }
-        self.list.load().iter().filter(|watcher| watcher.wants(point)).map(Arc::clone).collect()
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<dyn Watcher>> {
+        Vec::clone(&self.list.load())
     }
 
     /// Whether anybody watches.
@@ -121,20 +142,23 @@ impl Watchers {
         self.are_any.load(Ordering::Relaxed)
     }
 
-    fn change(&self, change: impl Fn(&mut Vec<Arc<dyn Watcher>>)) {
-        self.list.rcu(|list| {
-            let mut list = Vec::clone(list);
-            change(&mut list);
-            list
-        });
-        self.are_any.store(!self.list.load().is_empty(), Ordering::Relaxed);
+    /// Has it watch no more.
+    pub fn dismiss(&self, watcher: &Arc<dyn Watcher>) {
+        self.change(|list| list.retain(|known| !Arc::ptr_eq(known, watcher)));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<dyn Watcher>>)) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = self.all();
+        change(&mut list);
+        self.are_any.store(!list.is_empty(), Ordering::Relaxed);
+        self.list.store(Arc::new(list));
     }
 }
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        let watcher = &self.watcher;
-        self.watchers.change(|list| list.retain(|known| !Arc::ptr_eq(known, watcher)));
+        self.watchers.dismiss(&self.watcher);
     }
 }
 

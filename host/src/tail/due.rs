@@ -37,6 +37,14 @@ pub(super) struct Pick {
     pub trigger: Trigger,
 }
 
+impl Due {
+    /// Those among them that are chosen by their place, in their order, without their spans.
+    pub fn part(&self, is_chosen: impl Fn(usize) -> bool) -> Due {
+        let picks = self.picks.iter().enumerate().filter(|(place, _)| is_chosen(*place)).map(|(_, pick)| *pick);
+        Due { picks: picks.collect(), traces: self.traces.part(is_chosen) }
+    }
+}
+
 impl Shard {
     /// The next traces to be decided, in the order: those that reached a limit; those whose time has come; while too many wait or too much is
     /// held, those with the earliest due time; early ones. `settle` must follow before the next `ingest` or `due`.

@@ -49,6 +49,29 @@ impl Traces {
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
+
+    /// Those that are chosen by their place, in their order; no spans are shown of them.
+    pub fn part(&self, is_chosen: impl Fn(usize) -> bool) -> Traces {
+        fn chosen<T: Copy>(list: &[T], is_chosen: impl Fn(usize) -> bool) -> Vec<T> {
+            list.iter().enumerate().filter(|(place, _)| is_chosen(*place)).map(|(_, &value)| value).collect()
+        }
+        Traces {
+            now_unix_nano: self.now_unix_nano,
+            ids: chosen(&self.ids, &is_chosen),
+            randomness: chosen(&self.randomness, &is_chosen),
+            thresholds: chosen(&self.thresholds, &is_chosen),
+            arrivals_unix_nano: chosen(&self.arrivals_unix_nano, &is_chosen),
+            starts_unix_nano: chosen(&self.starts_unix_nano, &is_chosen),
+            ends_unix_nano: chosen(&self.ends_unix_nano, &is_chosen),
+            span_counts: chosen(&self.span_counts, &is_chosen),
+            error_counts: chosen(&self.error_counts, &is_chosen),
+            ok_counts: chosen(&self.ok_counts, &is_chosen),
+            byte_counts: chosen(&self.byte_counts, &is_chosen),
+            marks: chosen(&self.marks, &is_chosen),
+            triggers: chosen(&self.triggers, &is_chosen),
+            trace_of: Vec::new(),
+        }
+    }
 }
 
 /// Why a trace is decided now.

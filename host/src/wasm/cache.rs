@@ -26,7 +26,7 @@ const NEW_PREFIX: &str = ".new-";
 const NEW_AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// A directory of compiled code.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Cache {
     dir: PathBuf,
 }

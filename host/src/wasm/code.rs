@@ -13,7 +13,7 @@ use super::error::CompileError;
 use super::unchecked;
 
 /// Makes machine code for one engine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct CodeLoader {
     pub(super) engine: Engine,
     pub(super) compiler: Compiler,

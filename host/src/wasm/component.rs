@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
 
@@ -17,6 +18,10 @@ const PACKAGE: &str = "sluicebox:telemetry";
 pub(super) const CONTRACT_VERSION: &str = "0.1.0";
 /// Largest component. JavaScript and Python components carry their interpreter: 12 to 20 MiB.
 pub const COMPONENT_BYTES_MAX: u64 = 32 << 20;
+/// The custom section in which a component carries cases that it has to pass before it serves: JSON.
+pub const CASES_SECTION: &str = "sluicebox:cases";
+/// Largest such section.
+pub const CASES_BYTES_MAX: usize = 256 << 10;
 
 /// SHA-256 of a component's bytes, in hex.
 pub fn digest(wasm: &[u8]) -> String {
@@ -155,6 +160,8 @@ pub struct ComponentInfo {
     pub imports: Vec<Interface>,
     /// Its size in bytes.
     pub bytes: u64,
+    /// What its section of cases holds, as it is there.
+    pub cases: Option<Bytes>,
 }
 
 impl ComponentInfo {
@@ -163,7 +170,8 @@ impl ComponentInfo {
         let named = |source| LoadError::NotAComponent { name: name.to_owned(), source };
         let surface = Surface::parse(wasm).map_err(named)?;
         let (role, imports) = surface.check().map_err(|source| LoadError::Imports { name: name.to_owned(), source })?;
-        Ok(Self { digest: digest(wasm), role, imports, bytes: wasm.len() as u64 })
+        let cases = surface.cases.map(Bytes::copy_from_slice);
+        Ok(Self { digest: digest(wasm), role, imports, bytes: wasm.len() as u64, cases })
     }
 
     /// What happens to a batch that it did not judge, unless the config says otherwise: nothing goes round a component that can
@@ -199,6 +207,9 @@ pub enum NotAComponent {
     /// No Wasm at all.
     #[error("it does not begin like a Wasm file")]
     NotWasm,
+    /// More cases than a host reads.
+    #[error("its section `{CASES_SECTION}` has {0} bytes; at most {CASES_BYTES_MAX} are read")]
+    TooManyCases(usize),
     /// Damaged.
     #[error("{0}")]
     Malformed(#[from] wasmparser::BinaryReaderError),
@@ -266,6 +277,7 @@ pub enum ImportError {
 struct Surface<'a> {
     imports: Vec<&'a str>,
     exports: Vec<&'a str>,
+    cases: Option<&'a [u8]>,
 }
 
 impl<'a> Surface<'a> {
@@ -294,6 +306,12 @@ impl<'a> Surface<'a> {
                     for export in section {
                         surface.exports.push(export?.name.name);
                     }
+                }
+                Payload::CustomSection(section) if depth == 0 && section.name() == CASES_SECTION => {
+                    if section.data().len() > CASES_BYTES_MAX {
+                        return Err(NotAComponent::TooManyCases(section.data().len()));
+                    }
+                    surface.cases = Some(section.data());
                 }
                 _ => {}
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use super::apart::Apart;
 use super::bindings::{Guest, Sampler};
 use super::component::{ComponentInfo, Role};
 use super::error::{BuildError, ConfigureError};
@@ -70,18 +71,18 @@ pub(super) struct WasmGeneration<W: World> {
 }
 
 /// What all numbers have in common under which the same component serves with the same configuration.
-struct Shared<W: World> {
-    stage: String,
+pub(super) struct Shared<W: World> {
+    pub(super) stage: String,
     on_fault: OnFault,
-    config: String,
+    pub(super) config: String,
     given: Arc<Given>,
     bounds: Bounds,
-    linked: Arc<Linked>,
+    pub(super) linked: Arc<Linked>,
     pre: W::Pre,
-    sandbox: Arc<Sandbox>,
+    pub(super) sandbox: Arc<Sandbox>,
     /// Of the first instance; all others must match it.
-    opened: Opened,
-    states: Arc<Attached>,
+    pub(super) opened: Opened,
+    pub(super) states: Arc<Attached>,
     metrics: Arc<[Arc<Series>]>,
     prepared: Mutex<Vec<GuestInstance<W>>>,
     /// One for each thread that calls it, and a spare.
@@ -188,12 +189,17 @@ fn given(spec: &GenerationSpec, sandbox: &Sandbox) -> Result<Given, ConfigureErr
 
 impl<W: World> Shared<W> {
     fn new_instance(&self) -> Result<GuestInstance<W>, ConfigureError> {
-        let mut instance = GuestInstance::new(&self.sandbox, &self.pre, self.bounds, &self.given, &self.config, false)?;
+        let mut instance = self.configured(&self.config)?;
         if *instance.opened() != self.opened {
             return Err(ConfigureError::Differs);
         }
         instance.serve(&self.states, &self.metrics);
         Ok(instance)
+    }
+
+    /// An instance with this configuration, which has no host state yet.
+    pub(super) fn configured(&self, config: &str) -> Result<GuestInstance<W>, ConfigureError> {
+        GuestInstance::new(&self.sandbox, &self.pre, self.bounds, &self.given, config, false)
     }
 
     /// Prepared for the next thread that needs one, unless as many are as there can be threads.
@@ -246,6 +252,15 @@ impl<W: World> Generation for WasmGeneration<W> {
         W::policy(|| self.take())
     }
 
+    fn cases(&self) -> Option<&[u8]> {
+        self.shared.linked.info.cases.as_deref()
+    }
+
+    fn apart(&self, config: Option<&str>) -> Result<Arc<dyn Generation>, Fault> {
+        let apart = Apart::of(self.number, &self.shared, config).map_err(ConfigureError::into_fault)?;
+        Ok(Arc::new(apart))
+    }
+
     fn give_back(&self, instance: Box<dyn Any>) {
         // One of another kind would be a defect of the caller; a worn one would only fault later.
         if let Ok(instance) = instance.downcast::<GuestInstance<W>>()
@@ -279,7 +294,7 @@ impl<W: World> WasmGeneration<W> {
 
 impl ConfigureError {
     /// For an instance made while the stage serves: the same config worked before.
-    fn into_fault(self) -> Fault {
+    pub(super) fn into_fault(self) -> Fault {
         let message = self.to_string();
         match self {
             ConfigureError::Instantiate(fault) | ConfigureError::Faulted(fault) => Fault { kind: fault.kind, message },

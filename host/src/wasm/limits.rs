@@ -193,7 +193,8 @@ mod tests {
                 output_bytes_max: 0,
                 log_lines_per_second: 0,
             };
-            let component = ComponentInfo { digest: String::new(), role: Role::Processor, imports: Vec::new(), bytes };
+            let component =
+                ComponentInfo { digest: String::new(), role: Role::Processor, imports: Vec::new(), bytes, cases: None };
             Bounds::of(&limits, &component).memory_bytes_max
         };
         assert_eq!((of(None, 1 << 20), of(None, 12 << 20)), (64 << 20, 256 << 20));

@@ -5,6 +5,7 @@
 //! a deadline (`store`); whatever a guest passes is checked, and what is wrong with it is a fault with a class (`fault`); compiling
 //! happens in a process of its own (`compile`).
 
+mod apart;
 mod bindings;
 mod cache;
 mod clock;
@@ -38,7 +39,8 @@ mod world;
 
 pub use compile::{Compiler, VERB as COMPILE_VERB, child_main as compile_main, precompile};
 pub use component::{
-    COMPONENT_BYTES_MAX, ComponentInfo, ImportError, Interface, NotAComponent, Role, digest, digest_of_file,
+    CASES_BYTES_MAX, CASES_SECTION, COMPONENT_BYTES_MAX, ComponentInfo, ImportError, Interface, NotAComponent, Role,
+    digest, digest_of_file,
 };
 pub use engine::Cpu;
 pub use error::{BuildError, CompileError, ConfigureError, LinkError, LoadError, ProbeError, Step, Ungranted};

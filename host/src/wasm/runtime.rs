@@ -64,7 +64,7 @@ pub struct Runtime {
     sandbox: Arc<Sandbox>,
     bundled: &'static [Bundled],
     /// Components in use, by digest: a change of config alone compiles and loads nothing.
-    linked: Mutex<HashMap<String, Weak<Linked>>>,
+    linked: Arc<Mutex<HashMap<String, Weak<Linked>>>>,
 }
 
 impl Runtime {
@@ -78,8 +78,15 @@ impl Runtime {
             code: CodeLoader { engine: sandbox.engine.clone(), compiler: options.compiler, cache },
             sandbox,
             bundled: options.bundled,
-            linked: Mutex::default(),
+            linked: Arc::default(),
         })
+    }
+
+    /// A runtime whose guests touch nothing of this one's: they have host state and metrics of their own. Compiled code, tables, the clock
+    /// and the budget are shared, so what serves here is built there without compiling anything.
+    pub fn scratch(&self) -> Runtime {
+        let sandbox = Arc::new(self.sandbox.scratch());
+        Runtime { code: self.code.clone(), sandbox, bundled: self.bundled, linked: Arc::clone(&self.linked) }
     }
 
     /// What its guests count.

@@ -16,10 +16,10 @@ use crate::observe::guests::GuestMetrics;
 #[derive(Debug)]
 pub(super) struct Sandbox {
     pub(super) engine: Engine,
-    pub(super) clock: Clock,
+    pub(super) clock: Arc<Clock>,
     pub(super) budget: Arc<Budget>,
     pub(super) states: HostStates,
-    pub(super) tables: Tables,
+    pub(super) tables: Arc<Tables>,
     pub(super) metrics: Arc<GuestMetrics>,
 }
 
@@ -27,7 +27,14 @@ impl Sandbox {
     pub(super) fn new(budget: Arc<Budget>) -> Result<Arc<Self>, RuntimeError> {
         let engine = engine(Cpu::Native).map_err(RuntimeError::Engine)?;
         let clock = Clock::start(&engine).map_err(RuntimeError::Clock)?;
-        let (states, tables) = (HostStates::new(&budget), Tables::new(&budget));
-        Ok(Arc::new(Self { engine, clock, budget, states, tables, metrics: Arc::default() }))
+        let (states, tables) = (HostStates::new(&budget), Arc::new(Tables::new(&budget)));
+        Ok(Arc::new(Self { engine, clock: Arc::new(clock), budget, states, tables, metrics: Arc::default() }))
+    }
+
+    /// One of the same engine with nothing of what guests have left here.
+    pub(super) fn scratch(&self) -> Self {
+        let (engine, clock, budget) = (self.engine.clone(), Arc::clone(&self.clock), Arc::clone(&self.budget));
+        let (states, tables) = (HostStates::new(&budget), Arc::clone(&self.tables));
+        Self { engine, clock, budget, states, tables, metrics: Arc::default() }
     }
 }

@@ -21,7 +21,7 @@ const ENDED: &str = "ended";
 const STARTED: &str = "started";
 
 /// A generation of a stage, or a candidate that never served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Record {
     /// Its number; a candidate has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,12 +47,15 @@ pub struct Record {
     /// The generation that serves again by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_to: Option<u64>,
+    /// What guards said of it, and who asked for it overruled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forced: Option<String>,
     /// True of the process that runs: numbers of earlier ones mean nothing to it.
     pub of_this_process: bool,
 }
 
 /// A stage's records.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct StageRecords {
     /// Its name.
     pub stage: String,
@@ -159,6 +162,7 @@ impl Record {
             ended: None,
             why: None,
             rollback_to: identity.and_then(|identity| identity.rollback_to),
+            forced: entry.forced.clone(),
             of_this_process: true,
         }
     }

@@ -27,7 +27,7 @@ pub use self::hash::config_hash;
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// One line of the history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Entry {
     /// Seconds since 1970.
     pub time: u64,
@@ -40,13 +40,16 @@ pub struct Entry {
     /// Of a stage: its name as the file has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
+    /// What guards said of it, and whoever asked overruled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<String>,
     /// Of a stage that serves something new.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Identity>,
 }
 
 /// What serves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Identity {
     /// Counts from 1 for each stage since the process was started.
     pub generation: u64,
@@ -129,7 +132,7 @@ impl Entry {
     /// Something that happened now to a part of the file, named as messages do: `receiver "otlp"`.
     pub fn of(part: &str, result: &str, who: &Who) -> Self {
         let (part, result, who) = (part.to_owned(), result.to_owned(), who.to_string());
-        Self { time: unix_seconds(), part, result, who, stage: None, generation: None }
+        Self { time: unix_seconds(), part, result, who, stage: None, forced: None, generation: None }
     }
 
     /// Something that happened to a stage: `removed`, `refused at link`.

@@ -14,10 +14,12 @@ use crate::config::model::TailSampling;
 use crate::observe::metrics::GaugeShare;
 use crate::observe::sampling::{DecisionCounters, SamplerMetrics};
 use crate::observe::throttle::Throttle;
+use crate::pipeline::audience::tell;
 use crate::pipeline::sampling::outlet::{FULL_INTERVAL, Outlet, Pressure};
 use crate::pipeline::sampling::panel::{Panel, has_error, randomness};
 use crate::pipeline::sampling::{Message, Piece, Place, Sampler, Terms, Way};
 use crate::pipeline::stages::Current;
+use crate::pipeline::watcher::{Decided, Watchers};
 use crate::pipeline::{Pipeline, RETRY_AFTER_FULL, retry};
 use crate::tail::shard::{Decision, Due, Full, Ingested, Now, Settings, Settled, Shard};
 use crate::tail::traces::{Traces, Trigger};
@@ -50,6 +52,7 @@ pub(super) struct Keeper {
     place: Arc<Place>,
     shard: Shard,
     panel: Panel,
+    watchers: Arc<Watchers>,
     outlet: Arc<Outlet>,
     way: Way,
     inbox: Receiver<Message>,
@@ -104,6 +107,7 @@ impl Keeper {
             shards,
             places: Arc::clone(&sampler.place),
             shard,
+            watchers: Arc::clone(&sampler.watchers),
             panel: Panel::new(&place.stages, &pipeline.all_metrics, &place.terms),
             outlet: Outlet::new(
                 outgoing_bytes_max(&place.terms, shards),
@@ -300,7 +304,8 @@ impl Keeper {
             }
             let now = self.now();
             let Some(mut due) = self.shard.due(now) else { return };
-            let verdicts = self.judge(&mut due, pressure);
+            let verdicts = self.judge(pipeline, &mut due, pressure);
+            self.show(pipeline, &mut due, &verdicts);
             for (generation, fault) in self.panel.failed.drain(..) {
                 pipeline.bury_traces(generation.as_ref(), fault, &due.traces);
             }
@@ -315,14 +320,15 @@ impl Keeper {
         }
     }
 
-    fn judge(&mut self, due: &mut Due, pressure: Pressure) -> Vec<Verdict> {
+    fn judge(&mut self, pipeline: &Pipeline, due: &mut Due, pressure: Pressure) -> Vec<Verdict> {
+        self.panel.spans = None;
         if self.keys().drop_pending_on_shutdown && count_of(&due.traces, Trigger::Shutdown) > 0 {
             // What was also offered early comes again, to be dropped.
             let drop = Verdict { vote: Vote::Drop, threshold: THRESHOLD_UNKNOWN, is_settled: false, decider: None };
             return vec![drop; due.traces.len()];
         }
         let before = self.panel.fallback_traces;
-        let judged = catch_unwind(AssertUnwindSafe(|| self.panel.judge(&self.shard, due)));
+        let judged = catch_unwind(AssertUnwindSafe(|| self.panel.judge(pipeline, self.place.step, &self.shard, due)));
         let mut verdicts = judged.unwrap_or_else(|_panic| {
             self.panel.forget_instances();
             self.panel.fall_back(&due.traces)
@@ -332,6 +338,21 @@ impl Keeper {
             self.thin(&due.traces, pressure, &mut verdicts);
         }
         verdicts
+    }
+
+    /// Shows those who watch the sampler what becomes of traces.
+    fn show(&mut self, pipeline: &Pipeline, due: &mut Due, verdicts: &[Verdict]) {
+        let spans = self.panel.spans.take();
+        if !self.watchers.are_any() {
+            return;
+        }
+        let spans = spans.unwrap_or_else(|| self.shard.spans_of(due));
+        let is_redacted = pipeline.is_redacted_at_step(&self.place.stages.snapshot(), self.place.step);
+        let (sampler, traces) = (self.sampler.as_str(), &due.traces);
+        let decided = Decided { pipeline: pipeline.name(), sampler, is_redacted, traces, spans: &spans, verdicts };
+        for watcher in self.watchers.all() {
+            tell(&self.watchers, &watcher, |watcher| watcher.decided(&decided));
+        }
     }
 
     /// What is kept is not taken fast enough: errors first, then all at the fallback's rate.
@@ -483,7 +504,7 @@ fn outgoing_bytes_max(terms: &Terms, shards: usize) -> u64 {
 }
 
 /// Of one of `shards` shards.
-fn settings(terms: &Terms, shards: usize) -> Settings {
+pub(super) fn settings(terms: &Terms, shards: usize) -> Settings {
     let keys = &terms.keys;
     let bytes_max = terms.bytes_max / shards as u64 - outgoing_bytes_max(terms, shards);
     let share = |count: usize| count.div_ceil(shards);

@@ -23,14 +23,17 @@ use crate::config::model::TailSampling;
 use crate::memory::{Budget, Charge};
 use crate::pipeline::sampling::keeper::Keeper;
 use crate::pipeline::stages::{Current, Stages};
+use crate::pipeline::watcher::Watchers;
 use crate::pipeline::{Part, Pipeline, RETRY_AFTER_FULL, Step, retry};
 use crate::tail::arrivals::{Arrival, Arrivals};
 use crate::tail::explain::{Explanation, Why};
 use crate::tail::shard::Shard;
 
+mod apart;
 mod keeper;
 pub(in crate::pipeline) mod outlet;
 mod panel;
+pub(in crate::pipeline) mod scratch;
 
 /// Pieces of requests that may wait for a shard's thread; more are told to retry. Their bytes are charged to the budget, so this bounds the
 /// wait.
@@ -44,6 +47,7 @@ const STACK_BYTES: usize = 4 << 20;
 pub struct Sampler {
     name: String,
     budget: Arc<Budget>,
+    watchers: Arc<Watchers>,
     shards: Vec<Way>,
     /// None until it is started.
     place: Arc<ArcSwapOption<Place>>,
@@ -127,6 +131,7 @@ impl Sampler {
         Arc::new(Self {
             name: name.to_owned(),
             budget: Arc::clone(budget),
+            watchers: Arc::default(),
             shards: ways,
             place: Arc::default(),
             inboxes: Mutex::new(inboxes),
@@ -137,6 +142,11 @@ impl Sampler {
     /// The processor's name in the file.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Who watches what it decides.
+    pub fn watchers(&self) -> &Arc<Watchers> {
+        &self.watchers
     }
 
     /// Threads that hold its traces.
@@ -253,6 +263,11 @@ impl Samplers {
     pub fn set(&self, pipelines: &[Arc<Pipeline>]) {
         let samplers = pipelines.iter().flat_map(|pipeline| pipeline.samplers());
         self.0.store(Arc::new(samplers.map(|(_, sampler)| Arc::clone(sampler)).collect()));
+    }
+
+    /// The ones of this name: one for each pipeline that has it.
+    pub fn named(&self, name: &str) -> Vec<Arc<Sampler>> {
+        self.0.load().iter().filter(|sampler| sampler.name() == name).cloned().collect()
     }
 }
 

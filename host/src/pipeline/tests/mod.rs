@@ -17,6 +17,7 @@ use crate::memory::Budget;
 use crate::pipeline::inlet::Inlet;
 use crate::pipeline::intake::Intake as _;
 
+mod canary;
 mod fail_closed;
 mod fakes;
 mod faults;
@@ -28,6 +29,7 @@ mod random;
 mod rows;
 mod rowwise;
 mod sampling;
+mod watching;
 
 const BUDGET_BYTES: u64 = 1 << 30;
 const PATIENCE: Duration = Duration::from_secs(60);

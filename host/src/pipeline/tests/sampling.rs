@@ -15,6 +15,7 @@ use crate::config::model::{OnFault, TailSampling};
 use crate::pipeline::health::FAILURES_MAX;
 use crate::pipeline::sampling::Sampler;
 use crate::pipeline::stage::{Fault, FaultKind, Instance, Policy, PolicyVote};
+use crate::pipeline::watcher::{Decided, Point, Seen, Voted, Watcher};
 use crate::tail::explain::TraceState;
 use crate::tail::traces::{Traces, Trigger};
 use crate::tail::verdict::Vote;
@@ -266,6 +267,82 @@ async fn policies_that_read_spans_see_each_once() {
     lab.finish().await;
 }
 
+/// By number of the trace: spans that were shown, and whether it was said to be kept; None where the policy failed.
+#[derive(Default)]
+struct Heard(std::sync::Mutex<Vec<(u32, usize, Option<bool>)>>);
+
+impl Heard {
+    /// Those that were decided; what is offered early comes again.
+    fn add(&self, traces: &Traces, spans: &Bytes, keeps: impl Fn(usize) -> Option<bool>) {
+        let request = ExportTraceServiceRequest::decode(spans.clone()).expect("a request");
+        let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+        let spans: Vec<_> = scopes.flat_map(|scope| scope.spans).collect();
+        assert_eq!(spans.len(), traces.trace_of.len());
+        for trace in (0..traces.len()).filter(|&trace| traces.triggers[trace] != Trigger::Early as u8) {
+            let own: Vec<_> = (0..).zip(&traces.trace_of).filter(|(_, of)| **of as usize == trace).collect();
+            assert!(own.iter().all(|&(span, _): &(usize, _)| spans[span].trace_id == traces.ids[trace]));
+            let number = u32::from_be_bytes(*traces.ids[trace].first_chunk().expect("16 bytes"));
+            self.0.lock().expect("no panic").push((number, own.len(), keeps(trace)));
+        }
+    }
+
+    fn sorted(&self) -> Vec<(u32, usize, Option<bool>)> {
+        let mut heard = self.0.lock().expect("no panic").clone();
+        heard.sort_unstable();
+        heard
+    }
+}
+
+impl Watcher for Heard {
+    fn wants(&self, point: &Point<'_>) -> bool {
+        point.generation.stage() == SAMPLER && !point.is_redacted_before
+    }
+
+    fn seen(&self, _seen: &Seen<'_>) {}
+
+    fn voted(&self, voted: &Voted<'_>) {
+        self.add(voted.traces, voted.spans, |trace| Some(voted.votes.ok()?[trace].vote == Vote::Keep));
+    }
+
+    fn decided(&self, decided: &Decided<'_>) {
+        self.add(decided.traces, decided.spans, |trace| Some(decided.verdicts[trace].vote == Vote::Keep));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_policies_and_samplers_sees_each_trace_once_with_its_spans() {
+    for fails in [false, true] {
+        let (_taken, exporter) = sink();
+        let judge = move |traces: &Traces, trace: usize| if fails { Err(FaultKind::Trap) } else { even(traces, trace) };
+        let policies = FakePolicies::generation(1, judge);
+        let lab = Lab::new(keys(Duration::from_millis(300)), 64 * MIB, policies, None, exporter);
+        let (votes, verdicts) = (Arc::new(Heard::default()), Arc::new(Heard::default()));
+        let of_stage = lab.rig.stages.stages().watchers(0).expect("a stage").watch(Arc::clone(&votes) as _);
+        let (_, sampler) = lab.rig.pipelines[0].samplers().next().expect("a sampler");
+        let of_sampler = sampler.watchers().watch(Arc::clone(&verdicts) as _);
+        for _ in 0..3 {
+            assert_eq!(lab.rig.send(spans(0..300, 100)).await, Outcome::ACCEPTED);
+        }
+        lab.rig.until("all is decided", |rig| rig.sum("tail_decided_traces_total", &[]) == 300).await;
+        drop((of_stage, of_sampler));
+        let keeps = |number: u32| match fails {
+            // The fallback's rate.
+            true => number.is_multiple_of(3) || number % 256 >= 128,
+            false => number.is_multiple_of(2),
+        };
+        let expected = |vote: fn(bool) -> Option<bool>| {
+            (0..300).map(|number| (number, 3, vote(keeps(number)))).collect::<Vec<_>>()
+        };
+        assert_eq!(verdicts.sorted(), expected(Some));
+        assert_eq!(votes.sorted(), if fails { expected(|_| None) } else { expected(Some) });
+        // Nobody watches any more.
+        assert_eq!(lab.rig.send(spans(1000..1010, 100)).await, Outcome::ACCEPTED);
+        lab.rig.until("all is decided", |rig| rig.sum("tail_decided_traces_total", &[]) == 310).await;
+        assert_eq!((votes.sorted().len(), verdicts.sorted().len()), (300, 300));
+        lab.finish().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_a_policy_fails_errors_are_kept_and_the_rest_at_the_fixed_rate() {
     let (taken, exporter) = sink();
@@ -446,4 +523,57 @@ async fn with_a_dead_destination_memory_stays_bounded_and_every_span_is_accounte
     let kept = lab.spans("kept");
     lab.rig.until("what was kept is sent", |rig| rig.sum("exporter_sent_items_total", &[]) >= kept).await;
     lab.finish().await;
+}
+
+/// Counts traces by who decided them.
+#[derive(Default)]
+struct Weighed([AtomicUsize; 2], AtomicUsize);
+
+impl crate::pipeline::canary::Observer for Weighed {
+    fn judged(&self, batch: &crate::pipeline::canary::JudgedBatch<'_>) {
+        self.0[usize::from(batch.by_candidate)].fetch_add(batch.records as usize, Ordering::Relaxed);
+    }
+
+    fn failed(&self, _by_candidate: bool, _fault: &Fault) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The candidate keeps all of its share, what serves nothing; where the candidate fails, its share is decided by what serves, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_decides_its_share_of_traces_each_by_one() {
+    use crate::pipeline::canary::{Canary, Share};
+    for fails in [false, true] {
+        let sink = FakeDestination::new(open(), |_| TAKEN);
+        let serving = FakePolicies::generation(1, |_, _| Ok(Vote::Drop));
+        let lab =
+            Lab::new(keys(Duration::ZERO), MIB * 64, serving, None, (exporter("sink", 1_000), Arc::clone(&sink) as _));
+        let vote = move |_: &Traces, _| if fails { Err(FaultKind::Trap) } else { Ok(Vote::Keep) };
+        let weighed = Arc::new(Weighed::default());
+        let share = Share::of_percent(25.0).expect("is one");
+        let canary = Canary::new(0, &FakePolicies::generation(2, vote), share, Arc::<Weighed>::clone(&weighed));
+        lab.rig.stages.begin_canary(&canary);
+        // Two spans of each trace, in requests of their own.
+        for _ in 0..2 {
+            assert_eq!(lab.rig.send(spans(0..2_000, 10)).await, Outcome::ACCEPTED);
+        }
+        lab.rig.until("all are decided", |_| lab.spans("dropped") + lab.spans("kept") == 4_000).await;
+        let kept = lab.spans("kept");
+        let [by_serving, by_candidate] = [0, 1].map(|side: usize| weighed.0[side].load(Ordering::Relaxed));
+        if fails {
+            assert_eq!((kept, by_candidate), (0, 0));
+            assert!(weighed.1.load(Ordering::Relaxed) > 0);
+            let fallback = lab.rig.sum("tail_fallback_traces_total", &[]);
+            assert_eq!(fallback, 0, "the fallback stands in for what serves only");
+        } else {
+            assert!((800..1_200).contains(&kept), "{kept} of 4000 spans");
+            assert!(by_candidate > 0 && by_serving > 0, "{by_serving} and {by_candidate}");
+        }
+        let mut by_trace = std::collections::BTreeMap::<u32, u32>::new();
+        lab.rig.stages.end_canary(&canary);
+        lab.rig.until("what is kept arrives", |_| sent(&sink).len() as i64 == kept).await;
+        sent(&sink).into_iter().for_each(|number| *by_trace.entry(number).or_default() += 1);
+        assert!(by_trace.values().all(|&spans| spans == 2), "whole traces");
+        lab.finish().await;
+    }
 }

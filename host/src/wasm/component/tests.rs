@@ -132,3 +132,22 @@ fn what_nested_components_import_is_not_the_components() {
 fn hex_is_lower_case() {
     assert_eq!(hex(&[0, 0x9f, 0xa0]), "009fa0");
 }
+
+/// A component that carries these cases, and an inner module that carries others.
+fn with_cases(cases: &str) -> Result<ComponentInfo, LoadError> {
+    let exports = component(&[], &EXPORTS);
+    let inner = r#"(core module (@custom "sluicebox:cases" "inner"))"#;
+    let section = format!("(@custom \"sluicebox:cases\" {cases:?})");
+    info(&format!("{} {inner} {section})", exports.strip_suffix(')').expect("ends")))
+}
+
+#[test]
+fn cases_are_those_of_the_component_itself_and_bounded() {
+    assert_eq!(info(&component(&[], &EXPORTS)).expect("is a processor").cases, None);
+    assert_eq!(with_cases("[1]").expect("is a processor").cases.as_deref(), Some(&b"[1]"[..]));
+    let longest = "a".repeat(CASES_BYTES_MAX);
+    assert_eq!(with_cases(&longest).expect("is a processor").cases.map(|cases| cases.len()), Some(CASES_BYTES_MAX));
+    let error = with_cases(&(longest + "a")).expect_err("is refused");
+    let error = std::error::Error::source(&error).expect("has a cause").to_string();
+    assert!(error.contains("has 262145 bytes; at most 262144"), "{error}");
+}

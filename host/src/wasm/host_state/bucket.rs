@@ -26,10 +26,10 @@ impl Rate {
 }
 
 /// Buckets by key. The rate is the caller's: a changed one counts from the last use of each bucket on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Buckets(Recent<Level>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Level {
     tokens: f64,
     /// When it held as much.

@@ -112,6 +112,17 @@ impl HostStates {
         Ok(Arc::new(Attached { states, start: self.start }))
     }
 
+    /// Copies of states as they are now, for whoever must not change them.
+    pub(super) fn copy(&self, attached: &Attached, specs: &[StateSpec]) -> Result<Arc<Attached>, StateTooLarge> {
+        let mut states = Vec::with_capacity(specs.len());
+        for (lease, spec) in attached.states.iter().zip(specs) {
+            let copy = Kept::new(lease.kept.shape, Some(self.budget.charge_over(0)));
+            copy.held().table = lease.kept.held().table.clone();
+            states.push(Lease::new(Arc::new(copy), spec)?);
+        }
+        Ok(Arc::new(Attached { states, start: attached.start }))
+    }
+
     /// States of nobody else, for calls that must not change anything.
     pub(super) fn scratch(&self, specs: &[StateSpec]) -> Result<Arc<Attached>, StateTooLarge> {
         let new = |spec| Lease::new(Arc::new(Kept::new(StateSpec::shape(spec), None)), spec);
@@ -161,7 +172,7 @@ struct Held {
     charge: Option<Charge>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Table {
     Buckets(Buckets),
     Tally(Tally),

@@ -16,7 +16,7 @@ const PLACE_BYTES: u64 = 5;
 const INDEX_BYTES: u64 = 64;
 
 /// Values by key. Entries form a list from the newest to the oldest use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Recent<V> {
     entries: Vec<Entry<V>>,
     /// Slots of `entries`.
@@ -27,7 +27,7 @@ pub(super) struct Recent<V> {
     keys_max: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry<V> {
     key: u64,
     newer: u32,

@@ -43,10 +43,10 @@ impl Fading {
 }
 
 /// Rows by key. How they fade is the caller's: a changed half-life counts from the last change of each row on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Tally(Recent<Row>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Row {
     cells: Box<[f64]>,
     /// When it held these.
