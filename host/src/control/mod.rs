@@ -25,6 +25,7 @@ pub mod history;
 mod kept;
 mod known;
 pub mod operations;
+pub mod pause;
 mod plan;
 mod reload;
 mod report;
@@ -175,7 +176,7 @@ impl Control {
                 stage: known.serving.name.clone(),
                 version: Version::of(snapshot.named(&known.serving.name)?.as_ref()),
                 drifted: known.has_drifted(),
-                health: self.health_of(&known.serving.name),
+                health: self.health_of(&known.serving.name, known.serving.role),
                 drift: self.drift(known, &state.file.files),
             })
         };

@@ -116,9 +116,9 @@ impl Keeper {
             woken,
             started: Instant::now(),
             published: Published {
-                traces: GaugeShare::of(&metrics.waiting_traces),
+                traces: GaugeShare::marking(&metrics.waiting_traces, &metrics.waiting_traces_high),
                 spans: GaugeShare::of(&metrics.waiting_spans),
-                bytes: GaugeShare::of(&metrics.bytes),
+                bytes: GaugeShare::marking(&metrics.bytes, &metrics.bytes_high),
                 bytes_limit,
                 outgoing: GaugeShare::of(&metrics.outgoing_bytes),
             },

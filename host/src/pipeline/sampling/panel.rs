@@ -208,7 +208,7 @@ impl Seat {
             policy: None,
             tenure,
             deciders: generation.rules().iter().map(decider).collect(),
-            memory: GaugeShare::of(&metrics.memory_bytes),
+            memory: GaugeShare::marking(&metrics.memory_bytes, &metrics.memory_high),
             metrics,
             generation: Arc::clone(generation),
         }
@@ -258,8 +258,8 @@ impl Seat {
         let started = Instant::now();
         let (spans, result) = policy.decide(traces, spans);
         *batch = Some(spans);
-        self.metrics.calls.inc();
-        self.metrics.call_nanoseconds.inc_by(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        self.metrics.called(started.elapsed());
+        self.metrics.instance_high.note(policy.memory_bytes());
         match &result {
             Ok(_) => self.tenure.judged(),
             Err(fault) => self.faulted(fault),
