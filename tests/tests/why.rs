@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
-use sluicebox::admin::{self, Samplers};
+use sluicebox::admin::{self, Parts, Samplers};
 use sluicebox::config::model::Config;
 use sluicebox::config::{System, load_text};
 use sluicebox::control::history::History;
@@ -131,7 +131,7 @@ async fn admin_api() -> SocketAddr {
     };
     let samplers = Samplers { bounds: Arc::new(Arc::new(vec![bounds]).into()), why: Arc::new(Sampler) };
     let readiness = Readiness::starting(Arc::clone(&control) as _);
-    let api = admin::api(control, None, Budget::new(1 << 20), samplers, readiness);
+    let api = admin::api(Parts { control, budget: Budget::new(1 << 20), samplers, readiness }, None);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("is bound");
     tokio::spawn(admin::serve::serve(listener, api));

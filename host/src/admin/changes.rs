@@ -1,25 +1,28 @@
-//! What changes a running engine, and what was changed: swaps, rollbacks, reloads, generations.
+//! What changes a running engine: swaps, rollbacks, reloads.
 
 use std::error::Error;
 use std::path::PathBuf;
 
 use axum::Json;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
 
-use super::{Api, Refusal, refuse};
+use super::Api;
+use super::access::Caller;
+use super::refusal::{Refusal, code};
 use crate::config::model::Component;
-use crate::control::history::{Entry, StageRecords};
-use crate::control::who::{Claimed, Who};
-use crate::control::{FileError, Replacement, SwapError, Write};
+use crate::control::{FileError, Reloaded, Replacement, SwapError, Swapped, Write};
 
-/// The header in which a client says whose it is. Nothing proves it.
-pub const USER_HEADER: &str = "x-sluicebox-user";
+/// Longest `POST /v1/swap`: a configuration may hold as much as a file may, and may be sent as JSON and as it was written.
+const SWAP_BYTES_MAX: usize = 4 << 20;
 
 /// What `POST /v1/swap` takes.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SwapRequest {
     /// The stage, such as `filter/traces`.
@@ -35,6 +38,7 @@ pub struct SwapRequest {
     pub write: bool,
     /// For `write`: where the component lies, an absolute path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub path: Option<PathBuf>,
     /// For `write`: `config` as its author wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,7 +46,7 @@ pub struct SwapRequest {
 }
 
 /// What `POST /v1/rollback` takes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackRequest {
     /// The stage.
@@ -53,7 +57,7 @@ pub struct RollbackRequest {
 }
 
 /// What `POST /v1/reload` takes.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadRequest {
     /// Whether stages that were swapped return to what the file says.
@@ -61,38 +65,42 @@ pub struct ReloadRequest {
     pub force: bool,
 }
 
-/// What `GET /v1/generations` can be asked for.
-#[derive(Debug, Deserialize)]
-pub(super) struct Wanted {
-    stage: Option<String>,
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(swap).layer(DefaultBodyLimit::max(SWAP_BYTES_MAX)))
+        .routes(routes!(rollback))
+        .routes(routes!(reload))
 }
 
-/// What it answers.
-#[derive(Debug, Serialize)]
-struct Generations {
-    stages: Vec<StageRecords>,
-    /// Of other parts.
-    changes: Vec<Entry>,
-}
-
-pub(super) async fn swap(State(api): State<Api>, headers: HeaderMap, Json(request): Json<SwapRequest>) -> Response {
+/// Replaces a stage's component, its configuration or both.
+#[utoipa::path(
+    post,
+    path = "/v1/swap",
+    request_body = SwapRequest,
+    responses(
+        (status = 200, body = Swapped),
+        (status = 404, body = Refusal, description = "No such stage, or no such component was sent."),
+        (status = 409, body = Refusal, description = "Another change is in the way."),
+    )
+)]
+async fn swap(State(api): State<Api>, Caller(who): Caller, Json(request): Json<SwapRequest>) -> Response {
     let component = match &request.digest {
         None => None,
         Some(digest) => match api.uploads.get(digest) {
             Some(wasm) => Some(Component::Uploaded(wasm)),
             None => {
                 let error = format!("no component with digest {digest} was sent to /v1/components");
-                return refuse(StatusCode::NOT_FOUND, error);
+                return Refusal::new(code::CHANGE, error).of(StatusCode::NOT_FOUND);
             }
         },
     };
     if request.path.as_ref().is_some_and(|path| !path.is_absolute()) {
-        return refuse(StatusCode::UNPROCESSABLE_ENTITY, "\"path\" must be absolute".to_owned());
+        return Refusal::new(code::CHANGE, "\"path\" must be absolute").of(StatusCode::UNPROCESSABLE_ENTITY);
     }
     let config = request.config.map(|config| config.to_string());
     let write = request.write.then_some(Write { component: request.path, text: request.text });
     let replacement = Replacement { component, config, write };
-    match api.control.swap(&request.stage, replacement, who(&headers)).await {
+    match api.parts.control.swap(&request.stage, replacement, who).await {
         Ok(swapped) => {
             request.digest.iter().for_each(|digest| api.uploads.forget(digest));
             Json(swapped).into_response()
@@ -101,49 +109,47 @@ pub(super) async fn swap(State(api): State<Api>, headers: HeaderMap, Json(reques
     }
 }
 
-pub(super) async fn rollback(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    Json(request): Json<RollbackRequest>,
-) -> Response {
-    match api.control.rollback(&request.stage, request.to, who(&headers)).await {
+/// Has a stage return to what served before.
+#[utoipa::path(
+    post,
+    path = "/v1/rollback",
+    request_body = RollbackRequest,
+    responses(
+        (status = 200, body = Swapped),
+        (status = 404, body = Refusal, description = "No such stage, or no such generation."),
+        (status = 409, body = Refusal, description = "Another change is in the way."),
+    )
+)]
+async fn rollback(State(api): State<Api>, Caller(who): Caller, Json(request): Json<RollbackRequest>) -> Response {
+    match api.parts.control.rollback(&request.stage, request.to, who).await {
         Ok(swapped) => Json(swapped).into_response(),
         Err(error) => refused(&error),
     }
 }
 
-pub(super) async fn reload(State(api): State<Api>, headers: HeaderMap, Json(request): Json<ReloadRequest>) -> Response {
-    let who = who(&headers);
-    match api.control.reload_file(request.force, who.clone()).await {
+/// Reads the file again, and brings everything to what it says.
+#[utoipa::path(
+    post,
+    path = "/v1/reload",
+    request_body = ReloadRequest,
+    responses(
+        (status = 200, body = Reloaded),
+        (status = 409, body = Refusal, description = "Another change is in the way."),
+    )
+)]
+async fn reload(State(api): State<Api>, Caller(who): Caller, Json(request): Json<ReloadRequest>) -> Response {
+    match api.parts.control.reload_file(request.force, who.clone()).await {
         Ok(reloaded) => Json(reloaded).into_response(),
         Err(error) => {
             // As after a signal: both ends of a change leave a line.
             tracing::error!(%who, "the file was not taken up: {error}");
             match error {
                 FileError::Change(error) => refused(&error),
-                FileError::NoFile => refuse(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
-                FileError::Invalid(_) => refuse(StatusCode::BAD_REQUEST, error.to_string()),
+                FileError::NoFile => Refusal::new(code::CHANGE, error.to_string()).of(StatusCode::UNPROCESSABLE_ENTITY),
+                FileError::Invalid(_) => Refusal::new(code::CHANGE, error.to_string()).of(StatusCode::BAD_REQUEST),
             }
         }
     }
-}
-
-pub(super) async fn generations(State(api): State<Api>, Query(wanted): Query<Wanted>) -> Response {
-    let history = api.control.history();
-    let stages = history.stages(wanted.stage.as_deref());
-    match wanted.stage {
-        Some(stage) if stages.is_empty() => {
-            let known: Vec<_> = history.stages(None).into_iter().map(|known| known.stage).collect();
-            let error = format!("nothing is known of a stage \"{stage}\"; there are: {}", known.join(", "));
-            refuse(StatusCode::NOT_FOUND, error)
-        }
-        Some(_) => Json(Generations { stages, changes: Vec::new() }).into_response(),
-        None => Json(Generations { stages, changes: history.changes() }).into_response(),
-    }
-}
-
-fn who(headers: &HeaderMap) -> Who {
-    Who::Api(headers.get(USER_HEADER).and_then(|name| Claimed::of(name.to_str().ok()?)))
 }
 
 fn refused(error: &SwapError) -> Response {
@@ -160,5 +166,6 @@ fn refused(error: &SwapError) -> Response {
         SwapError::Abandoned(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     let causes = std::iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string).collect();
-    (status, Json(Refusal { error: error.to_string(), causes, step: Some(error.step().to_owned()) })).into_response()
+    let step = Some(error.step().to_owned());
+    Refusal { causes, step, ..Refusal::new(code::CHANGE, error.to_string()) }.of(status)
 }

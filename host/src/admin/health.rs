@@ -6,14 +6,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use prost_types::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::admin::Api;
 use crate::admin::serve::serve;
 use crate::config::model::HealthCheck;
 use crate::observe::health::StageState;
@@ -53,6 +56,34 @@ impl HealthServers {
     pub fn addresses(&self) -> impl Iterator<Item = (String, SocketAddr)> {
         self.addresses.iter().cloned()
     }
+}
+
+/// Whether the process lives, and whether it does its work.
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default().routes(routes!(livez)).routes(routes!(readyz))
+}
+
+/// Whether the process lives: it answers.
+#[utoipa::path(get, path = "/livez", responses((status = 200, body = String, content_type = "text/plain")))]
+async fn livez() -> &'static str {
+    ALIVE
+}
+
+/// Whether every pipeline does its work, and what is wrong.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    params(
+        ("verbose" = Option<String>, Query, description = "Of everything, also of what is well."),
+        ("format" = Option<String>, Query, description = "`json`: the same as a document, as where JSON is accepted."),
+    ),
+    responses(
+        (status = 200, description = "Every pipeline does its work.", content((String = "text/plain"), (Report = "application/json"))),
+        (status = 503, description = "One does not.", content((String = "text/plain"), (Report = "application/json"))),
+    )
+)]
+async fn readyz(State(api): State<Api>, uri: Uri, headers: HeaderMap) -> Response {
+    ready(&api.parts.readiness, &uri, &headers)
 }
 
 /// The pages of a `health_check` extension.

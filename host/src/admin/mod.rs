@@ -1,70 +1,92 @@
-//! The engine's own pages: `/metrics`, and the admin API that the command line speaks.
+//! The engine's own pages: `/metrics`, and the admin API that the command line and web pages speak.
+//!
+//! Each part of the API is a file of its own with a function `routes()`, and one line in [`parts`]. What it needs of the engine is a field of
+//! [`Parts`]. What holds for all parts is done once, around them: who may ask ([`access`]), what a refusal looks like ([`refusal`]), limits,
+//! headers, what is told of a request that is repeated.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+use utoipa_axum::router::OpenApiRouter;
 
-use crate::admin::uploads::{UploadError, Uploads};
+use self::access::Gate;
+use self::open_api::Described;
+use self::uploads::Uploads;
 use crate::control::Control;
 use crate::memory::Budget;
 use crate::memory::tail::TailBounds;
 use crate::observe::metrics::Metrics;
 use crate::observe::readiness::Readiness;
 use crate::tail::explain::Why;
-use crate::wasm;
 
+mod access;
 mod changes;
+mod components;
+mod generations;
+mod headers;
 pub mod health;
+mod open_api;
+mod refusal;
 pub mod serve;
+mod status;
 pub mod token;
 pub mod traces;
 mod uploads;
 
-pub use self::changes::{ReloadRequest, RollbackRequest, SwapRequest, USER_HEADER};
+pub use self::access::{Peer, USER_HEADER};
+pub use self::changes::{ReloadRequest, RollbackRequest, SwapRequest};
+pub use self::refusal::{Refusal, code};
 
-/// Longest `POST /v1/swap`: a configuration may hold as much as a file may, and may be sent as JSON and as it was written.
-const SWAP_BYTES_MAX: usize = 4 << 20;
+/// Longest body of a route that does not say otherwise by a `DefaultBodyLimit` of its own.
+const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// What every refusal holds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Refusal {
-    /// What was refused.
-    pub error: String,
-    /// Causes, outermost first.
-    pub causes: Vec<String>,
-    /// The step of a swap that failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<String>,
-}
-
+/// Of the running engine, for the API's parts: a field for each thing that one of them needs.
 #[derive(Clone)]
-struct Api {
-    control: Arc<Control>,
-    token: Option<Arc<str>>,
-    uploads: Arc<Uploads>,
-    samplers: Arc<ArcSwap<Vec<TailBounds>>>,
-    why: Arc<dyn Why>,
-}
-
-impl FromRef<Api> for Arc<dyn Why> {
-    fn from_ref(api: &Api) -> Self {
-        Arc::clone(&api.why)
-    }
+pub struct Parts {
+    /// What serves, and how that changes.
+    pub control: Arc<Control>,
+    /// What components that were sent are charged to.
+    pub budget: Arc<Budget>,
+    /// The tail samplers.
+    pub samplers: Samplers,
+    /// Whether it does its work.
+    pub readiness: Arc<Readiness>,
 }
 
 /// The tail samplers of the process.
+#[derive(Clone)]
 pub struct Samplers {
     /// What each may hold, by the file that is in force.
     pub bounds: Arc<ArcSwap<Vec<TailBounds>>>,
     /// What they know of traces.
     pub why: Arc<dyn Why>,
+}
+
+/// What handlers know: the engine's parts, and what only the API has.
+#[derive(Clone)]
+struct Api {
+    parts: Parts,
+    uploads: Arc<Uploads>,
+    described: Arc<Described>,
+}
+
+/// The parts of the API. A further one is a file `<part>.rs` with `pub(super) fn routes() -> OpenApiRouter<Api>`, and one line here; names
+/// of its schemas are its own.
+fn parts() -> Vec<OpenApiRouter<Api>> {
+    vec![
+        open_api::routes(),
+        health::routes(),
+        status::routes(),
+        generations::routes(),
+        components::routes(),
+        changes::routes(),
+        traces::routes(),
+    ]
 }
 
 /// `/metrics`.
@@ -78,105 +100,38 @@ pub fn metrics_page(metrics: Arc<Metrics>, budget: Arc<Budget>) -> Router {
     Router::new().route("/metrics", get(page))
 }
 
-/// The admin API, version 1. Without a token nothing can be changed through it.
-pub fn api(
-    control: Arc<Control>,
-    token: Option<String>,
-    budget: Arc<Budget>,
-    samplers: Samplers,
-    readiness: Arc<Readiness>,
-) -> Router {
-    let Samplers { bounds, why } = samplers;
-    let uploads = Arc::new(Uploads::new(budget));
-    let api = Api { control, token: token.map(Arc::from), uploads, samplers: bounds, why };
-    let components =
-        post(upload).layer(DefaultBodyLimit::max(usize::try_from(wasm::COMPONENT_BYTES_MAX).unwrap_or(usize::MAX)));
-    let changes = Router::new()
-        .route("/v1/components", components)
-        .route("/v1/swap", post(changes::swap).layer(DefaultBodyLimit::max(SWAP_BYTES_MAX)))
-        .route("/v1/rollback", post(changes::rollback))
-        .route("/v1/reload", post(changes::reload))
-        .layer(middleware::from_fn_with_state(api.clone(), only_with_token));
-    Router::new()
-        .route("/livez", get(async || health::ALIVE))
-        .route("/readyz", get(async move |uri: Uri, headers: HeaderMap| health::ready(&readiness, &uri, &headers)))
-        .route("/v1/status", get(status))
-        .route("/v1/generations", get(changes::generations))
-        .route("/v1/traces/{id}", get(traces::explain))
-        .merge(changes)
-        .layer(middleware::from_fn(only_from_here))
+/// The admin API, version 1. Without a token nothing can be changed through it but by the Unix socket.
+pub fn api(engine: Parts, token: Option<String>) -> Router {
+    let described = OpenApiRouter::with_openapi(open_api::about());
+    let (routes, document) = parts().into_iter().fold(described, OpenApiRouter::merge).split_for_parts();
+    let uploads = Arc::new(Uploads::new(Arc::clone(&engine.budget)));
+    let api = Api { parts: engine, uploads, described: Described::of(document) };
+    // The last layer is the first that a request meets.
+    routes
+        .method_not_allowed_fallback(open_api::wrong_verb)
+        .fallback(open_api::no_route)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Gate::new(token), access::gate))
+        .layer(from_fn(refusal::as_json))
+        .layer(from_fn(headers::secure))
         .with_state(api)
-}
-
-async fn status(State(api): State<Api>) -> Json<serde_json::Value> {
-    Json(serde_json::json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "stages": api.control.serving(),
-        "tail_samplers": **api.samplers.load(),
-    }))
-}
-
-async fn upload(State(api): State<Api>, request: Request) -> Response {
-    match api.uploads.receive(request).await {
-        Ok(digest) => Json(serde_json::json!({ "digest": digest })).into_response(),
-        Err(error) => {
-            let status = match error {
-                UploadError::OverBudget => StatusCode::SERVICE_UNAVAILABLE,
-                UploadError::Body(_) => StatusCode::BAD_REQUEST,
-                UploadError::Late => StatusCode::REQUEST_TIMEOUT,
-            };
-            refuse(status, error.to_string())
-        }
-    }
-}
-
-fn refuse(status: StatusCode, error: String) -> Response {
-    (status, Json(Refusal { error, causes: Vec::new(), step: None })).into_response()
-}
-
-async fn only_with_token(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let given =
-        request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    match (&api.token, given) {
-        (Some(token), Some(given)) if token::same(token, given) => next.run(request).await,
-        (None, _) => refuse(
-            StatusCode::FORBIDDEN,
-            "this engine could not keep an admin token, so it takes no changes".to_owned(),
-        ),
-        _ => refuse(StatusCode::UNAUTHORIZED, "changes need the admin token: Authorization: Bearer TOKEN".to_owned()),
-    }
-}
-
-/// Browsers are led to loopback addresses by foreign pages: those name a foreign host or an origin.
-async fn only_from_here(request: Request, next: Next) -> Response {
-    if is_foreign(request.headers()) {
-        return refuse(StatusCode::FORBIDDEN, "requests with a foreign Host or with an Origin are refused".to_owned());
-    }
-    next.run(request).await
-}
-
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
-    let known = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok();
-    !known || headers.contains_key(header::ORIGIN)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Merging takes the first of two schemas with the same name, and says nothing.
     #[test]
-    fn foreign_hosts_and_origins_are_refused() {
-        let with = |name: header::HeaderName, value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, "127.0.0.1:13131".parse().expect("header"));
-            headers.insert(name, value.parse().expect("header"));
-            headers
-        };
-        assert!(!is_foreign(&with(header::HOST, "localhost:13131")));
-        assert!(!is_foreign(&with(header::HOST, "[::1]:13131")));
-        assert!(is_foreign(&with(header::HOST, "evil.example:13131")));
-        assert!(is_foreign(&with(header::ORIGIN, "http://127.0.0.1:13131")));
+    fn no_two_parts_mean_different_things_by_the_same_name() {
+        let mut known = std::collections::BTreeMap::new();
+        for part in parts() {
+            for (name, schema) in part.into_openapi().components.unwrap_or_default().schemas {
+                let text = serde_json::to_string(&schema).expect("JSON");
+                let first = known.entry(name.clone()).or_insert_with(|| text.clone());
+                assert_eq!(*first, text, "{name}");
+            }
+        }
+        assert!(known.len() > 10, "{}", known.len());
     }
 }

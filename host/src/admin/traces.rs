@@ -1,15 +1,17 @@
 //! `GET /v1/traces/{id}`: what tail samplers know of a trace. It tells names of the file and times, nothing of the telemetry.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::refuse;
-use crate::tail::explain::{Explanation, Why};
+use super::Api;
+use super::refusal::{Refusal, code};
+use crate::tail::explain::Explanation;
 
 /// For messages: the one of the W3C's examples.
 const EXAMPLE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -20,8 +22,9 @@ const EXAMPLE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 pub struct NoTraceId;
 
 /// What is answered.
-#[derive(Debug, Serialize)]
-struct Answer {
+#[derive(Debug, Serialize, ToSchema)]
+struct TraceAnswer {
+    /// In lower case.
     trace_id: String,
     /// Of each tail sampler that knows the trace.
     samplers: Vec<Explanation>,
@@ -38,13 +41,24 @@ pub fn trace_id(text: &str) -> Result<[u8; 16], NoTraceId> {
     Ok(u128::from_str_radix(text, 16).map_err(|_| NoTraceId)?.to_be_bytes())
 }
 
-pub(super) async fn explain(State(why): State<Arc<dyn Why>>, Path(id): Path<String>) -> Response {
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default().routes(routes!(explain))
+}
+
+/// What tail samplers know of a trace.
+#[utoipa::path(
+    get,
+    path = "/v1/traces/{id}",
+    params(("id" = String, Path, description = "32 hex digits.")),
+    responses((status = 200, body = TraceAnswer), (status = 400, body = Refusal, description = "No trace id."))
+)]
+async fn explain(State(api): State<Api>, Path(id): Path<String>) -> Response {
     match trace_id(&id) {
         Ok(id) => {
             let trace_id = format!("{:032x}", u128::from_be_bytes(id));
-            Json(Answer { trace_id, samplers: why.explain(id).await }).into_response()
+            Json(TraceAnswer { trace_id, samplers: api.parts.samplers.why.explain(id).await }).into_response()
         }
-        Err(no_id) => refuse(StatusCode::BAD_REQUEST, no_id.to_string()),
+        Err(no_id) => Refusal::new(code::UNREADABLE, no_id.to_string()).of(StatusCode::BAD_REQUEST),
     }
 }
 

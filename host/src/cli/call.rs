@@ -14,7 +14,7 @@ use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::admin::{Refusal, USER_HEADER, token};
+use crate::admin::{Refusal, USER_HEADER, code, token};
 use crate::cli::{complain, exit, report};
 use crate::control::Drift;
 
@@ -103,13 +103,11 @@ pub async fn call(admin: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::R
     if status.is_success() {
         return Ok(Answered::Yes(serde_json::from_slice(&body).context("the engine's answer is not JSON")?));
     }
-    let refusal = serde_json::from_slice::<Refusal>(&body).unwrap_or_else(|_| Refusal {
-        error: format!("the engine answered {status}"),
-        causes: Vec::new(),
-        step: None,
-    });
+    let refusal = serde_json::from_slice::<Refusal>(&body)
+        .unwrap_or_else(|_| Refusal::new(code::CHANGE, format!("the engine answered {status}")));
     let causes: String = refusal.causes.iter().map(|cause| format!("\n  detail: {cause}")).collect();
-    complain(&format!("error[E0507]: {}{causes}", refusal.error));
+    let help = refusal.help.map_or_else(String::new, |help| format!("\n  help:   {help}"));
+    complain(&format!("error[{}]: {}{causes}{help}", refusal.code, refusal.error));
     Ok(Answered::Refused(status))
 }
 

@@ -9,7 +9,7 @@ use super::known::{Known, same_config};
 use crate::config::Place;
 
 /// A stage that serves what the file does not say. A restart undoes that.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Drift {
     /// Where the file says otherwise.
     pub places: Vec<DriftPlace>,
@@ -24,7 +24,7 @@ pub struct Drift {
 }
 
 /// A key of the file that says something else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DriftPlace {
     /// `component`, `config`, `keys`, `limits` or `on_fault`.
     pub key: String,

@@ -35,7 +35,7 @@ pub struct Operation {
 }
 
 /// How far an operation is: what the admin API tells of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Progress {
     /// Counts from 1.
     pub id: u64,
@@ -60,7 +60,7 @@ pub struct Progress {
 }
 
 /// How an operation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationState {
     /// Under way.
@@ -74,7 +74,7 @@ pub enum OperationState {
 }
 
 /// A step, such as `compile` or `canary`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct OperationStep {
     /// Its name.
     pub step: String,

@@ -9,7 +9,7 @@ use crate::pipeline::stage::Generation;
 use crate::wasm;
 
 /// What serves at a stage.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct Serving {
     /// The stage.
     pub stage: String,
@@ -26,7 +26,7 @@ pub struct Serving {
 }
 
 /// A stage that now serves something else.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct Swapped {
     /// The stage.
     pub stage: String,
@@ -47,7 +47,7 @@ pub struct Swapped {
 }
 
 /// What became of a file.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct Reloaded {
     /// Stages that serve something else now, and did before.
     pub swapped: Vec<Swapped>,
@@ -56,7 +56,7 @@ pub struct Reloaded {
 }
 
 /// A generation, for people.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Version {
     /// Its number.
     pub generation: u64,

@@ -16,9 +16,11 @@ pub enum Who {
     Signal,
     /// The admin API, with the name that its client claims.
     Api(Option<Claimed>),
+    /// The admin API over its Unix socket: the kernel says whose process asks.
+    User(Claimed),
 }
 
-/// A name that a client gave itself. It is not proven: whoever holds the token may write any.
+/// A name that a client gave itself, in [`Who::Api`]: it is not proven, whoever holds the token may write any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed(String);
 
@@ -31,6 +33,13 @@ impl Claimed {
     }
 }
 
+impl Who {
+    /// The user behind a Unix socket: the name, else the number.
+    pub fn user(uid: u32, name: Option<&str>) -> Who {
+        Who::User(name.and_then(Claimed::of).unwrap_or_else(|| Claimed(format!("uid {uid}"))))
+    }
+}
+
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -38,7 +47,8 @@ impl fmt::Display for Who {
             Who::Watch => f.write_str("watch"),
             Who::Signal => f.write_str("signal"),
             Who::Api(None) => f.write_str("api"),
-            Who::Api(Some(Claimed(name))) => write!(f, "api ({name})"),
+            Who::Api(Some(Claimed(name))) => write!(f, "api ({name}, as it says)"),
+            Who::User(Claimed(name)) => write!(f, "api ({name})"),
         }
     }
 }
@@ -50,7 +60,10 @@ mod tests {
     #[test]
     fn a_claimed_name_is_short_and_printable() {
         let who = |name| Who::Api(Claimed::of(name)).to_string();
-        assert_eq!((who("alice"), who(" Ada L. ")), ("api (alice)".to_owned(), "api (Ada L.)".to_owned()));
+        assert_eq!(
+            (who("alice"), who(" Ada L. ")),
+            ("api (alice, as it says)".to_owned(), "api (Ada L., as it says)".to_owned())
+        );
         for odd in ["", "  ", "a\nb", "\u{1b}[31m", "é", &"a".repeat(CLAIMED_BYTES_MAX + 1)] {
             assert_eq!(who(odd), "api", "{odd:?}");
         }

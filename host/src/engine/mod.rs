@@ -177,7 +177,9 @@ impl Engine {
         let samplers =
             admin::Samplers { bounds: Arc::clone(&topology.bounds), why: Arc::<Samplers>::clone(&topology.samplers) };
         let state = surroundings.state.as_deref();
-        let own_servers = own.serve(&control, &metrics, &budget, state, samplers, &readiness);
+        let (budget, shown) = (Arc::clone(&budget), Arc::clone(&readiness));
+        let parts = admin::Parts { control: Arc::clone(&control), budget, samplers, readiness: shown };
+        let own_servers = own.serve(parts, &metrics, state);
         readiness.serve(Arc::clone(&control) as _);
         let maxima = (maxima, overcommitted);
         Ok(Engine {

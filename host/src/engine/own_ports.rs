@@ -9,11 +9,8 @@ use tokio::task::JoinHandle;
 
 use crate::admin;
 use crate::config::model::Config;
-use crate::control::Control;
 use crate::engine::{StartError, bind_own};
-use crate::memory::Budget;
 use crate::observe::metrics::Metrics;
-use crate::observe::readiness::Readiness;
 
 pub(super) struct OwnPorts {
     metrics: Option<TcpListener>,
@@ -47,16 +44,13 @@ impl OwnPorts {
 
     pub(super) fn serve(
         self,
-        control: &Arc<Control>,
+        parts: admin::Parts,
         metrics: &Arc<Metrics>,
-        budget: &Arc<Budget>,
         state: Option<&Path>,
-        samplers: admin::Samplers,
-        readiness: &Arc<Readiness>,
     ) -> Vec<JoinHandle<()>> {
-        let pages = admin::metrics_page(Arc::clone(metrics), Arc::clone(budget));
+        let pages = admin::metrics_page(Arc::clone(metrics), Arc::clone(&parts.budget));
         let token = admin::token::make(state, &self.admin);
-        let api = admin::api(Arc::clone(control), token, Arc::clone(budget), samplers, Arc::clone(readiness));
+        let api = admin::api(parts, token);
         let metrics = self.metrics.map(|listener| tokio::spawn(admin::serve::serve(listener, pages)));
         metrics.into_iter().chain([tokio::spawn(admin::serve::serve(self.admin, api))]).collect()
     }

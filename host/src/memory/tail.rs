@@ -9,7 +9,7 @@ use crate::config::model::Config;
 use crate::memory::limit::Limit;
 
 /// Bounds of a tail sampler in one of its pipelines.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct TailBounds {
     /// The pipeline.
     pub pipeline: String,
@@ -17,6 +17,7 @@ pub struct TailBounds {
     pub sampler: String,
     /// From a trace's first span to its decision.
     #[serde(rename = "decision_wait_ms", serialize_with = "milliseconds")]
+    #[schema(value_type = u64)]
     pub decision_wait: Duration,
     /// Waiting traces.
     pub traces_max: usize,

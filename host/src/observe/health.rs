@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 use super::metrics::{Counter, Gauge, family};
 
 /// The state of a stage, named as the states of the Collector's components are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StageState {
     /// Nothing serves yet.

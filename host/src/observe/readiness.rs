@@ -29,7 +29,7 @@ struct Course {
 }
 
 /// How far the process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Stages are being built; no requests are let in yet.
@@ -41,7 +41,7 @@ pub enum Phase {
 }
 
 /// A pipeline's stages, those that vote in its tail samplers included.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PipelineHealth {
     /// The pipeline's name.
     pub pipeline: String,
@@ -50,7 +50,7 @@ pub struct PipelineHealth {
 }
 
 /// How a stage fares.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct StageHealth {
     /// The stage's name.
     pub stage: String,
@@ -81,7 +81,7 @@ pub enum Unjudged {
 }
 
 /// The answer to a health check.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Report {
     /// True if all pipelines do their work.
     pub ready: bool,
@@ -92,7 +92,7 @@ pub struct Report {
 }
 
 /// One pipeline of a [`Report`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PipelineReport {
     /// False if one of its stages is not called any more, or has not recovered for a minute; of paused ones, only if it rejects.
     pub ready: bool,

@@ -11,7 +11,7 @@ pub trait Why: Send + Sync {
 }
 
 /// What is known of a trace in one tail sampler.
-#[derive(Clone, Debug, Serialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, PartialEq, utoipa::ToSchema)]
 pub struct Explanation {
     /// The processor's name in the file.
     pub sampler: String,
@@ -25,6 +25,7 @@ pub struct Explanation {
     pub generation: Option<u64>,
     /// Why it was decided then: a name of [`Trigger`](super::traces::Trigger).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub trigger: Option<&'static str>,
     /// The probability with which such traces are kept, 0 to 1, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +48,7 @@ pub struct Explanation {
 }
 
 /// Where a trace stands.
-#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TraceState {
     /// It waits for its decision.

@@ -21,7 +21,7 @@ const ENDED: &str = "ended";
 const STARTED: &str = "started";
 
 /// A generation of a stage, or a candidate that never served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Record {
     /// Its number; a candidate has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +52,7 @@ pub struct Record {
 }
 
 /// A stage's records.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct StageRecords {
     /// Its name.
     pub stage: String,
