@@ -15,6 +15,7 @@ pub mod pipeline;
 pub mod receive;
 pub mod table;
 pub mod tail;
+pub mod view;
 pub mod wasm;
 
 pub mod ack;

@@ -23,6 +23,7 @@ use crate::memory::tail::TailBounds;
 use crate::observe::metrics::Metrics;
 use crate::observe::readiness::Readiness;
 use crate::tail::explain::Why;
+use crate::view::View;
 
 mod access;
 mod changes;
@@ -31,12 +32,14 @@ mod generations;
 mod headers;
 pub mod health;
 mod open_api;
+mod pause;
 mod refusal;
 pub mod serve;
 mod status;
 pub mod token;
 pub mod traces;
 mod uploads;
+mod views;
 
 pub use self::access::{Peer, USER_HEADER};
 pub use self::changes::{ReloadRequest, RollbackRequest, SwapRequest};
@@ -56,6 +59,8 @@ pub struct Parts {
     pub samplers: Samplers,
     /// Whether it does its work.
     pub readiness: Arc<Readiness>,
+    /// What is shown of it.
+    pub view: View,
 }
 
 /// The tail samplers of the process.
@@ -82,6 +87,8 @@ fn parts() -> Vec<OpenApiRouter<Api>> {
         open_api::routes(),
         health::routes(),
         status::routes(),
+        views::routes(),
+        pause::routes(),
         generations::routes(),
         components::routes(),
         changes::routes(),

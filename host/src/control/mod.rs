@@ -19,6 +19,7 @@ use crate::pipeline::stages::Current;
 use crate::wasm;
 
 mod drift;
+mod facts;
 mod file;
 pub mod health;
 pub mod history;
@@ -37,6 +38,7 @@ pub mod watch;
 pub mod who;
 
 pub use self::drift::{Drift, DriftPlace};
+pub use self::facts::StageFacts;
 pub use self::file::{FileError, Write};
 use self::history::{Entry, History, Written};
 use self::kept::Kept;

@@ -18,7 +18,7 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 const END_GRACE: Duration = Duration::from_millis(50);
 
 /// A stage that is not called from now on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Paused {
     /// The stage.
     pub stage: String,
@@ -36,7 +36,7 @@ pub struct Paused {
 }
 
 /// A stage that is called again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Resumed {
     /// The stage.
     pub stage: String,
@@ -137,7 +137,7 @@ impl Control {
         });
     }
 
-    fn condition(&self, stage: &str) -> Option<Arc<Condition>> {
+    pub(super) fn condition(&self, stage: &str) -> Option<Arc<Condition>> {
         let stages = self.current.stages();
         stages.position(stage).and_then(|index| stages.condition(index)).map(Arc::clone)
     }

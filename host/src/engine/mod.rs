@@ -22,6 +22,7 @@ use crate::memory::maxima::{self, Maxima};
 use crate::memory::tail::TailBounds;
 use crate::observe::dead_letter::DeadLetters;
 use crate::observe::metrics::Metrics;
+use crate::observe::rates::Rates;
 use crate::observe::readiness::Readiness;
 use crate::pipeline::Pipeline;
 use crate::pipeline::assemble::AssembleError;
@@ -30,6 +31,7 @@ use crate::pipeline::stage::Generation;
 use crate::pipeline::stages::{Current, Snapshot, Stages};
 use crate::pipeline::worker::Workers;
 use crate::receive::BindError;
+use crate::view::View;
 use crate::wasm::{self, Bundled, Compiler, GenerationSpec, Role, Runtime, RuntimeOptions};
 
 mod leftovers;
@@ -178,7 +180,18 @@ impl Engine {
             admin::Samplers { bounds: Arc::clone(&topology.bounds), why: Arc::<Samplers>::clone(&topology.samplers) };
         let state = surroundings.state.as_deref();
         let (budget, shown) = (Arc::clone(&budget), Arc::clone(&readiness));
-        let parts = admin::Parts { control: Arc::clone(&control), budget, samplers, readiness: shown };
+        let rates = Rates::new(&metrics);
+        // It ends with the process, or when nobody has the rates any more.
+        drop(rates.keep());
+        let view = View {
+            control: Arc::clone(&control),
+            rates,
+            budget: Arc::clone(&budget),
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&shown),
+            levels: Arc::<Topology>::clone(&topology),
+        };
+        let parts = admin::Parts { control: Arc::clone(&control), budget, samplers, readiness: shown, view };
         let own_servers = own.serve(parts, &metrics, state);
         readiness.serve(Arc::clone(&control) as _);
         let maxima = (maxima, overcommitted);

@@ -35,7 +35,7 @@ const BUCKETS: usize = STEPS * DOUBLINGS;
 pub struct CallTimes([AtomicU64; BUCKETS]);
 
 /// What is told of [`CallTimes`]. Each is the end of the bucket that it is in: at most 25 % more than it was.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Timings {
     /// How many.
     pub calls: u64,

@@ -240,7 +240,7 @@ impl GaugeShare {
 
     /// The same, which also marks how high the gauge was with all shares in it.
     pub fn marking(gauge: &Gauge, high: &Arc<HighWater>) -> Self {
-        Self { high: Some(Arc::clone(high)), ..Self::of(gauge) }
+        Self { gauge: gauge.clone(), value: 0, high: Some(Arc::clone(high)) }
     }
 
     /// Makes the share as large as this.

@@ -69,7 +69,7 @@ pub struct StageHealth {
 }
 
 /// What becomes of what a stage does not judge, since it faults, is held back or paused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unjudged {
     /// Senders are told to retry.

@@ -232,6 +232,9 @@ impl Keeper {
                 // Who asked may have hung up.
                 let _gone = answer.send(self.shard.explain(id));
             }
+            Message::Recent(asked, answer) => {
+                let _gone = answer.send(self.shard.recent(&asked));
+            }
             Message::Finish(deadline) => {
                 self.shard.drain();
                 self.finish_by = Some(deadline);
@@ -411,7 +414,7 @@ impl Keeper {
         let waiting = self.next.take().into_iter().chain(self.inbox.try_iter());
         let pieces = waiting.filter_map(|message| match message {
             Message::Take(piece) => Some(piece),
-            Message::Parked | Message::Explain(..) | Message::Finish(_) => None,
+            Message::Parked | Message::Explain(..) | Message::Recent(..) | Message::Finish(_) => None,
         });
         for piece in self.blocked.take().into_iter().chain(pieces) {
             piece.refuse(pipeline, &self.sampler);
