@@ -2,11 +2,12 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
@@ -14,8 +15,10 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::access::Caller;
+use super::operations::{Refused, Waits, begin, run};
 use super::refusal::{Refusal, code};
 use crate::config::model::Component;
+use crate::control::operations::Progress;
 use crate::control::{FileError, Reloaded, Replacement, SwapError, Swapped, Write};
 
 /// Longest `POST /v1/swap`: a configuration may hold as much as a file may, and may be sent as JSON and as it was written.
@@ -76,37 +79,34 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 #[utoipa::path(
     post,
     path = "/v1/swap",
+    params(Waits),
     request_body = SwapRequest,
     responses(
-        (status = 200, body = Swapped),
+        (status = 200, body = Swapped, description = "With `?wait=true`: it serves."),
+        (status = 202, body = Progress),
         (status = 404, body = Refusal, description = "No such stage, or no such component was sent."),
         (status = 409, body = Refusal, description = "Another change is in the way."),
     )
 )]
-async fn swap(State(api): State<Api>, Caller(who): Caller, Json(request): Json<SwapRequest>) -> Response {
-    let component = match &request.digest {
-        None => None,
-        Some(digest) => match api.uploads.get(digest) {
-            Some(wasm) => Some(Component::Uploaded(wasm)),
-            None => {
-                let error = format!("no component with digest {digest} was sent to /v1/components");
-                return Refusal::new(code::CHANGE, error).of(StatusCode::NOT_FOUND);
-            }
-        },
+async fn swap(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(waits): Query<Waits>,
+    Json(request): Json<SwapRequest>,
+) -> Response {
+    let (stage, digest) = (request.stage.clone(), request.digest.clone());
+    let begun = replacement(&api, request).and_then(|new| Ok((new, begin(&api, "swap", Some(&stage), &caller)?)));
+    let (new, operation) = match begun {
+        Ok(begun) => begun,
+        Err(refused) => return refused.1.of(refused.0),
     };
-    if request.path.as_ref().is_some_and(|path| !path.is_absolute()) {
-        return Refusal::new(code::CHANGE, "\"path\" must be absolute").of(StatusCode::UNPROCESSABLE_ENTITY);
-    }
-    let config = request.config.map(|config| config.to_string());
-    let write = request.write.then_some(Write { component: request.path, text: request.text });
-    let replacement = Replacement { component, config, write };
-    match api.parts.control.swap(&request.stage, replacement, who).await {
-        Ok(swapped) => {
-            request.digest.iter().for_each(|digest| api.uploads.forget(digest));
-            Json(swapped).into_response()
-        }
-        Err(error) => refused(&error),
-    }
+    run(Arc::clone(&operation), waits, async move {
+        let swapped = api.parts.control.swap_as(Some(operation), &stage, new, caller.0).await;
+        let swapped = swapped.map_err(|error| refused(&error))?;
+        digest.iter().for_each(|digest| api.uploads.forget(digest));
+        Ok(swapped)
+    })
+    .await
 }
 
 /// Has a stage return to what served before.
@@ -120,42 +120,78 @@ async fn swap(State(api): State<Api>, Caller(who): Caller, Json(request): Json<S
         (status = 409, body = Refusal, description = "Another change is in the way."),
     )
 )]
-async fn rollback(State(api): State<Api>, Caller(who): Caller, Json(request): Json<RollbackRequest>) -> Response {
-    match api.parts.control.rollback(&request.stage, request.to, who).await {
-        Ok(swapped) => Json(swapped).into_response(),
-        Err(error) => refused(&error),
-    }
+async fn rollback(State(api): State<Api>, caller: Caller, Json(request): Json<RollbackRequest>) -> Response {
+    let operation = match begin(&api, "rollback", Some(&request.stage), &caller) {
+        Ok(operation) => operation,
+        Err(refused) => return refused.1.of(refused.0),
+    };
+    run(operation, Waits { wait: true }, async move {
+        let back = api.parts.control.rollback(&request.stage, request.to, caller.0).await;
+        back.map_err(|error| refused(&error))
+    })
+    .await
 }
 
 /// Reads the file again, and brings everything to what it says.
 #[utoipa::path(
     post,
     path = "/v1/reload",
+    params(Waits),
     request_body = ReloadRequest,
     responses(
-        (status = 200, body = Reloaded),
+        (status = 200, body = Reloaded, description = "With `?wait=true`: it is in force."),
+        (status = 202, body = Progress),
         (status = 409, body = Refusal, description = "Another change is in the way."),
     )
 )]
-async fn reload(State(api): State<Api>, Caller(who): Caller, Json(request): Json<ReloadRequest>) -> Response {
-    match api.parts.control.reload_file(request.force, who.clone()).await {
-        Ok(reloaded) => Json(reloaded).into_response(),
-        Err(error) => {
+async fn reload(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(waits): Query<Waits>,
+    Json(request): Json<ReloadRequest>,
+) -> Response {
+    let operation = match begin(&api, "reload", None, &caller) {
+        Ok(operation) => operation,
+        Err(refused) => return refused.1.of(refused.0),
+    };
+    run(Arc::clone(&operation), waits, async move {
+        let reloaded = api.parts.control.reload_file(Some(operation), request.force, caller.0.clone()).await;
+        reloaded.map_err(|error| {
             // As after a signal: both ends of a change leave a line.
-            tracing::error!(%who, "the file was not taken up: {error}");
-            match error {
-                FileError::Change(error) => refused(&error),
-                FileError::NoFile => Refusal::new(code::CHANGE, error.to_string()).of(StatusCode::UNPROCESSABLE_ENTITY),
-                FileError::Invalid(_) => Refusal::new(code::CHANGE, error.to_string()).of(StatusCode::BAD_REQUEST),
+            tracing::error!(who = %caller.0, "the file was not taken up: {error}");
+            let invalid = |status, code| Box::new((status, Refusal::new(code, error.to_string())));
+            match &error {
+                FileError::Change(error) => refused(error),
+                FileError::NoFile => invalid(StatusCode::UNPROCESSABLE_ENTITY, code::CHANGE),
+                FileError::Invalid(_) => invalid(StatusCode::BAD_REQUEST, code::FILE),
             }
-        }
-    }
+        })
+    })
+    .await
 }
 
-fn refused(error: &SwapError) -> Response {
+fn replacement(api: &Api, request: SwapRequest) -> Result<Replacement, Refused> {
+    let no = |status, error| Box::new((status, Refusal::new(code::CHANGE, error)));
+    let component = match &request.digest {
+        None => None,
+        Some(digest) => {
+            let error =
+                || no(StatusCode::NOT_FOUND, format!("no component with digest {digest} was sent to /v1/components"));
+            Some(Component::Uploaded(api.uploads.get(digest).ok_or_else(error)?))
+        }
+    };
+    if request.path.as_ref().is_some_and(|path| !path.is_absolute()) {
+        return Err(no(StatusCode::UNPROCESSABLE_ENTITY, "\"path\" must be absolute".to_owned()));
+    }
+    let config = request.config.map(|config| config.to_string());
+    let write = request.write.then_some(Write { component: request.path, text: request.text });
+    Ok(Replacement { component, config, write })
+}
+
+fn refused(error: &SwapError) -> Refused {
     let status = match error {
         SwapError::UnknownStage { .. } | SwapError::NoGeneration { .. } => StatusCode::NOT_FOUND,
-        SwapError::Drifted { .. } | SwapError::Stale => StatusCode::CONFLICT,
+        SwapError::Drifted { .. } | SwapError::Stale | SwapError::Cancelled => StatusCode::CONFLICT,
         SwapError::OtherChanges { .. }
         | SwapError::FileOnly { .. }
         | SwapError::Build { .. }
@@ -167,5 +203,5 @@ fn refused(error: &SwapError) -> Response {
     };
     let causes = std::iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string).collect();
     let step = Some(error.step().to_owned());
-    Refusal { causes, step, ..Refusal::new(code::CHANGE, error.to_string()) }.of(status)
+    Box::new((status, Refusal { causes, step, ..Refusal::new(code::CHANGE, error.to_string()) }))
 }

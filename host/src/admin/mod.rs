@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::access::Gate;
 use self::open_api::Described;
+use self::repeated::Repeated;
 use self::uploads::Uploads;
 use crate::control::Control;
 use crate::memory::Budget;
@@ -26,16 +27,23 @@ use crate::tail::explain::Why;
 use crate::view::View;
 
 mod access;
+mod body;
 mod changes;
 mod components;
+mod drain;
 mod generations;
 mod headers;
 pub mod health;
+mod log_level;
 mod open_api;
+mod operations;
 mod pause;
 mod refusal;
+mod repeated;
 pub mod serve;
+pub mod socket;
 mod status;
+pub mod tls;
 pub mod token;
 pub mod traces;
 mod uploads;
@@ -43,6 +51,7 @@ mod views;
 
 pub use self::access::{Peer, USER_HEADER};
 pub use self::changes::{ReloadRequest, RollbackRequest, SwapRequest};
+pub use self::log_level::{LogLevel, LogLevelSetting};
 pub use self::refusal::{Refusal, code};
 
 /// Longest body of a route that does not say otherwise by a `DefaultBodyLimit` of its own.
@@ -92,6 +101,9 @@ fn parts() -> Vec<OpenApiRouter<Api>> {
         generations::routes(),
         components::routes(),
         changes::routes(),
+        operations::routes(),
+        drain::routes(),
+        log_level::routes(),
         traces::routes(),
     ]
 }
@@ -117,7 +129,9 @@ pub fn api(engine: Parts, token: Option<String>) -> Router {
     routes
         .method_not_allowed_fallback(open_api::wrong_verb)
         .fallback(open_api::no_route)
+        .layer(from_fn_with_state(Repeated::default(), repeated::once))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(body::within_its_time))
         .layer(from_fn_with_state(Gate::new(token), access::gate))
         .layer(from_fn(refusal::as_json))
         .layer(from_fn(headers::secure))

@@ -91,7 +91,7 @@ impl Described {
         components.schemas.insert("Refusal".to_owned(), Refusal::schema());
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
         let scheme = scheme.description(Some("The admin token. The Unix socket needs none."));
-        components.security_schemes.insert(TOKEN.to_owned(), SecurityScheme::Http(scheme.build()));
+        components.security_schemes.insert(TOKEN.to_owned(), SecurityScheme::Http(scheme.build()).into());
         let mut lines = Vec::new();
         for (path, item) in &mut document.paths.paths {
             for (verb, operation) in operations(item) {

@@ -54,6 +54,8 @@ pub mod code {
     pub const CONFLICT: &str = "E0526";
     /// An Idempotency-Key that was used with something else.
     pub const KEY_REUSED: &str = "E0527";
+    /// The configuration file is not valid.
+    pub const FILE: &str = "E0529";
     /// The engine failed, not the request.
     pub const INTERNAL: &str = "E0528";
 }

@@ -89,6 +89,7 @@ pub fn start_error(loaded: &Loaded, error: &StartError) -> String {
         StartError::Bind(_) | StartError::BindOwn { .. } => {
             ("E0502", "\n  help:   stop what listens there, or name another address in the file")
         }
+        StartError::Certificate(_) => ("E0503", "\n  help:   check \"admin.tls\" and the files that it names"),
         StartError::Exporter { .. } => ("E0503", "\n  help:   check the exporter's keys and the files that they name"),
         StartError::Stage { .. }
         | StartError::Runtime(_)
@@ -104,7 +105,7 @@ pub fn start_error(loaded: &Loaded, error: &StartError) -> String {
 /// 3 where the file, or a component it names, is the reason.
 pub fn start_exit_code(error: &StartError) -> u8 {
     match error {
-        StartError::Stage { .. } | StartError::Exporter { .. } => exit::CONFIG,
+        StartError::Stage { .. } | StartError::Exporter { .. } | StartError::Certificate(_) => exit::CONFIG,
         _ => exit::FAILED,
     }
 }

@@ -82,6 +82,7 @@ async fn serve(args: &RunArgs, bundled: &'static [Bundled], loaded: Loaded) -> a
         never = follow_files(&engine.control, &args.config, watch, &mut signals.hang_up) => match never {},
         _ = signals.interrupt.recv() => {}
         _ = signals.terminate.recv() => {}
+        () = engine.control.until_drain() => {}
     }
     tracing::info!("stopping: no more requests are let in");
     let deadline = Instant::now() + Duration::from_secs(args.drain_timeout);

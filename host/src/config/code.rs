@@ -78,6 +78,8 @@ codes! {
     AddressTaken        "E0210" Error "two parts listen on the same address";
     WrongSignal         "E0211" Error "a processor in a pipeline of a signal that it does not take";
     BadPath             "E0225" Error "a path of a page that cannot be asked for";
+    AdminWithoutTls     "E0230" Error "the admin API can be reached from other machines, and has no TLS";
+    BadCertificate      "E0231" Error "a file that is no certificate, or not the key of one";
     // Values.
     WrongType           "E0301" Error "a value of the wrong type";
     OutOfRange          "E0302" Error "a number outside of its range";

@@ -137,6 +137,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     changes.setting("\"service.telemetry.metrics\"", old.metrics_address == new.metrics_address, Some(OWN_ADDRESS));
     changes.setting(LOG_LEVEL, old.log_level == new.log_level, None);
     changes.setting("\"admin.address\"", old.admin.address == new.admin.address, Some(OWN_ADDRESS));
+    changes.setting("\"admin.tls\"", old.admin.tls == new.admin.tls, Some(OWN_ADDRESS));
     changes.setting("\"admin.data_access\"", old.admin.data_access == new.admin.data_access, None);
     diff.others = changes.found;
     diff.stages.sort_by_key(|change| change.place);

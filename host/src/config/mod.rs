@@ -1,5 +1,6 @@
 //! Configuration: the Collector's YAML shape, read with positions, checked whole, every error at once.
 
+pub mod certificate;
 mod check;
 pub mod code;
 mod diff;

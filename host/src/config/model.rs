@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::tail_sampling::TailSampling;
+use super::certificate::TlsServer;
 use super::shown::Shown;
 use super::source::Place;
 use crate::signal::Signal;
@@ -53,6 +54,8 @@ pub struct Config {
 pub struct Admin {
     /// Where it listens.
     pub address: SocketAddr,
+    /// `tls`; None = none, on loopback alone.
+    pub tls: Option<TlsServer>,
     /// What of the telemetry it may show.
     pub data_access: DataAccess,
 }

@@ -159,7 +159,10 @@ service: {pipelines: {traces: {receivers: [otlp], processors: [attributes/a, att
         let source = shown.view(View::Source);
         assert_eq!(source["processors"]["attributes/b"]["actions"][0]["value"], json!("${env:PLACE}"));
         assert_eq!(source["exporters"]["otlp"]["endpoint"], json!("http://${env:PLACE}:4317"));
-        assert_eq!(source["exporters"]["otlp"]["headers"], json!({ "Authorization": "(secret)", "x-plain": "(secret)" }));
+        assert_eq!(
+            source["exporters"]["otlp"]["headers"],
+            json!({ "Authorization": "(secret)", "x-plain": "(secret)" })
+        );
         let resolved = shown.view(View::Resolved);
         assert_eq!(resolved["processors"]["attributes/b"]["actions"][0]["value"], json!("(secret)"));
         assert_eq!(resolved["exporters"]["otlp"]["endpoint"], json!("(secret)"));

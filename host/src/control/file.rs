@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::known::Known;
+use super::operations::Operation;
 use super::{Candidate, Control, Reloaded, SwapError, Who, blocking, named};
 use crate::config::model::{Component, Config, Stage};
 use crate::config::rewrite::{RewriteError, Rewritten, rewrite};
@@ -40,20 +41,25 @@ impl Control {
         let _already_known = self.file.set(file);
     }
 
-    /// Reads the file again, and brings everything to what it says, as [`Self::reload`] does.
+    /// Reads the file again, and brings everything to what it says, as [`Self::reload`] does; as an operation, if it is one.
     ///
     /// # Errors
     /// See [`FileError`]; nothing has changed then.
-    pub async fn reload_file(self: &Arc<Self>, force: bool, who: Who) -> Result<Reloaded, FileError> {
+    pub async fn reload_file(
+        self: &Arc<Self>,
+        operation: Option<Arc<Operation>>,
+        force: bool,
+        who: Who,
+    ) -> Result<Reloaded, FileError> {
         let file = self.file.get().ok_or(FileError::NoFile)?;
         loop {
             let (file, writes) = (file.clone(), self.writes());
             let loaded = blocking(move || config::load(&file)).await?;
             let Loaded { config, .. } = loaded.map_err(|report| FileError::Invalid(Box::new(report)))?;
-            match self.reload_of(writes, config, force, who.clone()).await {
+            match self.apply_as(operation.clone(), writes, config, force, who.clone()).await {
                 // Each time round somebody else's change has come to its end.
                 Err(SwapError::Stale) => {}
-                reloaded => return Ok(reloaded?),
+                applied => return Ok(applied?.drained().await),
             }
         }
     }

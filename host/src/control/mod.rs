@@ -18,6 +18,7 @@ use crate::pipeline::stage::Generation;
 use crate::pipeline::stages::Current;
 use crate::wasm;
 
+mod drain;
 mod drift;
 mod facts;
 mod file;
@@ -37,12 +38,14 @@ mod topology;
 pub mod watch;
 pub mod who;
 
+pub use self::drain::{Drained, Left};
 pub use self::drift::{Drift, DriftPlace};
 pub use self::facts::StageFacts;
 pub use self::file::{FileError, Write};
 use self::history::{Entry, History, Written};
 use self::kept::Kept;
 use self::known::{Known, digest};
+use self::operations::{Operation, Operations};
 pub use self::reload::Applied;
 pub use self::report::{Reloaded, Serving, SwapError, Swapped, Version};
 pub use self::topology::{Prepared, Topology, Unprepared};
@@ -63,6 +66,9 @@ pub struct Control {
     metrics: Arc<Metrics>,
     history: Arc<History>,
     kept: Kept,
+    operations: Operations,
+    /// That the process is to stop.
+    draining: tokio::sync::watch::Sender<Option<Arc<Operation>>>,
     /// Held by the change under way, while it builds.
     change: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -150,7 +156,21 @@ impl Control {
         let state = Mutex::new(State { stages, numbers: BTreeMap::new(), file: config });
         let (kept, change) = (Kept::new(&metrics), tokio::sync::Mutex::default());
         let (file, writes) = (OnceLock::new(), AtomicU64::new(0));
-        Arc::new(Self { build, current, topology, metrics, history, kept, change, state, file, writes })
+        let (operations, draining) = (Operations::default(), tokio::sync::watch::Sender::new(None));
+        Arc::new(Self {
+            build,
+            current,
+            topology,
+            metrics,
+            history,
+            kept,
+            operations,
+            draining,
+            change,
+            state,
+            file,
+            writes,
+        })
     }
 
     /// Replaces one stage's component, config or both. What serves already is built again, as a new generation: so instances can be
@@ -159,12 +179,31 @@ impl Control {
     /// # Errors
     /// See [`SwapError`]; nothing has changed then.
     pub async fn swap(self: &Arc<Self>, stage: &str, new: Replacement, who: Who) -> Result<Swapped, SwapError> {
+        self.swap_as(None, stage, new, who).await
+    }
+
+    /// The same as an operation, which is told of its steps, and may be cancelled until it commits.
+    ///
+    /// # Errors
+    /// See [`SwapError`]; nothing has changed then.
+    pub async fn swap_as(
+        self: &Arc<Self>,
+        operation: Option<Arc<Operation>>,
+        stage: &str,
+        new: Replacement,
+        who: Who,
+    ) -> Result<Swapped, SwapError> {
         let (control, stage) = (Arc::clone(self), stage.to_owned());
         to_its_end(async move {
-            let change = control.change.lock().await;
-            let committed = control.swap_alone(&stage, new, &who).await;
+            let operation = operation.as_deref();
+            let change = unless_cancelled(operation, control.change.lock()).await;
+            let committed = match &change {
+                Ok(_) => control.swap_alone(operation, &stage, new, &who).await,
+                Err(_) => Err(SwapError::Cancelled),
+            };
             let committed = control.noted(committed, Some(&stage), &who)?;
             drop(change);
+            step(operation, "drain");
             Ok(committed.drained().await.remove(0))
         })
         .await
@@ -200,7 +239,13 @@ impl Control {
         self.kept.relieve()
     }
 
-    async fn swap_alone(&self, stage: &str, new: Replacement, who: &Who) -> Result<Committed, SwapError> {
+    async fn swap_alone(
+        &self,
+        operation: Option<&Operation>,
+        stage: &str,
+        new: Replacement,
+        who: &Who,
+    ) -> Result<Committed, SwapError> {
         let Replacement { component, config, write } = new;
         let Known { serving: mut next, filed, .. } = self.find(stage)?;
         if let Some(component) = component {
@@ -218,7 +263,9 @@ impl Control {
             next.config =
                 config::replaced(&next, config).map_err(|key| SwapError::FileOnly { stage: stage.to_owned(), key })?;
         }
-        let mut candidates = self.build_all(&[next]).await?;
+        step(operation, "build");
+        let mut candidates = unless_cancelled(operation, self.build_all(&[next])).await??;
+        step(operation, "commit");
         let written = match (write, candidates.first_mut()) {
             (Some(write), Some(candidate)) => Some(self.write(candidate, write).await?),
             _ => None,
@@ -348,7 +395,10 @@ impl Control {
                 Ok(committed)
             }
             Err(error) => {
-                let result = format!("refused at {}", error.step());
+                let result = match error {
+                    SwapError::Cancelled => "cancelled".to_owned(),
+                    _ => format!("refused at {}", error.step()),
+                };
                 let entry = match (&error, error.unbuilt().or(stage)) {
                     (SwapError::UnknownStage { .. }, _) => return Err(error),
                     (_, Some(stage)) => Entry::of_stage(stage, &result, who),
@@ -449,6 +499,22 @@ fn named(stages: &[Stage], name: &str) -> Option<Stage> {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SwapError> {
     tokio::task::spawn_blocking(work).await.map_err(|panicked| SwapError::Abandoned(panicked.to_string()))
+}
+
+fn step(operation: Option<&Operation>, step: &str) {
+    if let Some(operation) = operation {
+        operation.step(step);
+    }
+}
+
+/// Waits for what can be given up; what it began on other threads ends there, and nobody takes it.
+async fn unless_cancelled<T>(operation: Option<&Operation>, work: impl Future<Output = T>) -> Result<T, SwapError> {
+    let Some(operation) = operation else { return Ok(work.await) };
+    tokio::select! {
+        biased;
+        () = operation.until_cancelled() => Err(SwapError::Cancelled),
+        done = work => Ok(done),
+    }
 }
 
 /// Runs a change as a task: who asked for it may hang up, and changes do not pile up behind that.

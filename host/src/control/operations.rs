@@ -10,6 +10,8 @@ use tokio::sync::watch;
 
 use crate::control::who::Who;
 
+/// The kind of a process that stops. Nothing begins after it.
+pub const DRAIN: &str = "drain";
 /// Operations that have ended and are still told of.
 const ENDED_MAX: usize = 64;
 /// Steps that are told of one operation.
@@ -42,20 +44,24 @@ pub struct Progress {
     /// `swap`, `shadow`, `canary`, `rollback`, `reload`, `drain`.
     pub kind: String,
     /// Its stage; None: it concerns all of them.
+    #[schema(required)]
     pub stage: Option<String>,
     /// Who began it.
     pub who: String,
     /// When, in seconds since 1970.
     pub began_unix: u64,
     /// When it ended.
+    #[schema(required)]
     pub ended_unix: Option<u64>,
     /// How it is.
     pub state: OperationState,
     /// Steps so far, the one under way last.
     pub steps: Vec<OperationStep>,
     /// Numbers of the step under way, such as what a shadow has compared so far; by kind.
+    #[schema(value_type = Value)]
     pub numbers: serde_json::Value,
-    /// What came of it: the answer that a caller who waits gets.
+    /// What came of it: the answer that a caller who waits gets; a refusal where it failed.
+    #[schema(required, value_type = Value)]
     pub result: Option<serde_json::Value>,
 }
 
@@ -97,19 +103,22 @@ pub struct Conflict {
 }
 
 impl Operations {
-    /// Begins one of a stage, or of all stages.
+    /// Begins one of a stage, of the file, or of the process ([`DRAIN`]).
     ///
     /// # Errors
-    /// [`Conflict`] if another one of this stage is under way.
+    /// [`Conflict`] if another one of this stage, or another one of the file, is under way, or the process stops.
     pub fn begin(&self, kind: &str, stage: Option<&str>, who: &Who) -> Result<Arc<Operation>, Conflict> {
         let mut known = self.known();
-        let concerns = |other: &Option<String>| match (other.as_deref(), stage) {
+        // A file waits for swaps that are being built, and they for it; nothing begins while the process stops.
+        let conflicts = |other: &Progress| match (other.stage.as_deref(), stage) {
             (Some(other), Some(stage)) => other == stage,
-            (None, _) | (_, None) => true,
+            (None, None) => kind != DRAIN || other.kind == DRAIN,
+            (None, Some(_)) => other.kind == DRAIN,
+            (Some(_), None) => false,
         };
         for other in &known.operations {
             let other = other.progress.borrow();
-            if other.state == OperationState::Running && concerns(&other.stage) {
+            if other.state == OperationState::Running && conflicts(&other) {
                 let Progress { id, kind, stage, who, .. } = other.clone();
                 return Err(Conflict { id, kind, stage, who });
             }
@@ -204,6 +213,19 @@ impl Operation {
     /// How far it is, now and at each change.
     pub fn watch(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
+    }
+
+    /// Waits until it is over.
+    pub async fn until_ended(&self) -> Progress {
+        let mut progress = self.watch();
+        let ended = progress.wait_for(|progress| progress.state != OperationState::Running).await;
+        // The sender is ours.
+        ended.map_or_else(|_| self.progress(), |progress| progress.clone())
+    }
+
+    /// Whether anybody watches it.
+    pub fn is_watched(&self) -> bool {
+        self.progress.receiver_count() > 0
     }
 
     /// How far it is.

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use crate::config::model::Config;
 use crate::control::known::{Known, Says};
+use crate::control::operations::Operation;
 use crate::control::plan::Plan;
 use crate::control::topology::{Prepared, Unprepared};
 use crate::control::who::Who;
-use crate::control::{Candidate, Commit, Committed, Control, Reloaded, SwapError, blocking, named, to_its_end};
+use crate::control::{
+    Candidate, Commit, Committed, Control, Reloaded, SwapError, blocking, named, step, to_its_end, unless_cancelled,
+};
 use crate::observe::log;
 
 /// A file that is in force since a moment ago.
@@ -53,13 +56,26 @@ impl Control {
         force: bool,
         who: Who,
     ) -> Result<Applied, SwapError> {
+        self.apply_as(None, writes, next, force, who).await
+    }
+
+    /// The same as an operation, which is told of its steps, and may be cancelled until it commits.
+    pub(super) async fn apply_as(
+        self: &Arc<Self>,
+        operation: Option<Arc<Operation>>,
+        writes: u64,
+        next: Config,
+        force: bool,
+        who: Who,
+    ) -> Result<Applied, SwapError> {
         let control = Arc::clone(self);
         to_its_end(async move {
-            let _change = control.change.lock().await;
+            let operation = operation.as_deref();
+            let _change = unless_cancelled(operation, control.change.lock()).await?;
             if control.writes() != writes {
                 return Err(SwapError::Stale);
             }
-            let committed = control.reload_alone(next, force, &who).await;
+            let committed = control.reload_alone(operation, next, force, &who).await;
             let committed = control.noted(committed, None, &who)?;
             if !committed.is_empty() {
                 tracing::info!(%who, "the changed file is in force");
@@ -69,10 +85,18 @@ impl Control {
         .await
     }
 
-    async fn reload_alone(&self, next: Config, force: bool, who: &Who) -> Result<Committed, SwapError> {
+    async fn reload_alone(
+        &self,
+        operation: Option<&Operation>,
+        next: Config,
+        force: bool,
+        who: &Who,
+    ) -> Result<Committed, SwapError> {
         let says = self.says(&next).await?;
         let plan = Plan::of(&self.state(), &next, &says, force)?;
-        let built = self.build_all(&plan.wanted).await?;
+        step(operation, "build");
+        let built = unless_cancelled(operation, self.build_all(&plan.wanted)).await??;
+        step(operation, "commit");
         let commit =
             if plan.keeps_pipelines { Commit::Stages } else { Commit::Topology(self.prepare(&next, &built).await?) };
         // From here on nothing can fail.

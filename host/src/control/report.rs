@@ -101,6 +101,9 @@ pub enum SwapError {
     /// The engine wrote the file after it was read.
     #[error("the file was written meanwhile: it has to be read again")]
     Stale,
+    /// Whoever may has cancelled it.
+    #[error("the change was cancelled; what served before serves")]
+    Cancelled,
     /// A rollback to what is not known.
     #[error("no {wanted} of stage \"{stage}\" can be returned to: {known}")]
     NoGeneration {
@@ -179,6 +182,7 @@ impl SwapError {
             | SwapError::NoGeneration { .. }
             | SwapError::Gone { .. } => "plan",
             SwapError::NotWritten { .. } => "write",
+            SwapError::Cancelled => "cancelled",
             SwapError::Abandoned(_) => "abandoned",
             SwapError::Build { step, .. } | SwapError::New { step, .. } | SwapError::Unprepared { step, .. } => step,
         }

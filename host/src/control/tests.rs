@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::config::shown::Shown;
 use crate::config::Place;
 use crate::config::model::{Admin, DataAccess, Grants, Lines, MemoryLimit, OnFault, StageLimits, StageRole};
+use crate::config::shown::Shown;
 use crate::pipeline::stage::{Fault, FaultKind, Instance};
 use crate::pipeline::stages::Stages;
 

@@ -13,7 +13,8 @@ use crate::config::model::{Config, DeadLetter, Stage, StageRole};
 use crate::control::health::Planned;
 use crate::control::history::History;
 use crate::control::{Build, Control};
-use crate::engine::own_ports::OwnPorts;
+use crate::engine::drain::Drain;
+use crate::engine::own_ports::{OwnPorts, OwnServers};
 use crate::engine::topology::{Common, Stopping, Topology};
 use crate::export;
 use crate::memory::Budget;
@@ -34,6 +35,7 @@ use crate::receive::BindError;
 use crate::view::View;
 use crate::wasm::{self, Bundled, Compiler, GenerationSpec, Role, Runtime, RuntimeOptions};
 
+mod drain;
 mod leftovers;
 mod own_ports;
 mod ports;
@@ -68,7 +70,8 @@ pub struct Engine {
     pub maxima: (Maxima, Option<String>),
     readiness: Arc<Readiness>,
     topology: Arc<Topology>,
-    own_servers: Vec<tokio::task::JoinHandle<()>>,
+    metrics: Arc<Metrics>,
+    _own_servers: OwnServers,
     _health_servers: HealthServers,
     workers: Workers,
 }
@@ -114,6 +117,9 @@ pub enum StartError {
     /// A defect of ours.
     #[error("building the stages was abandoned: {0}")]
     Abandoned(String),
+    /// The admin API's certificate and its key, which were read before.
+    #[error("the admin API's certificate cannot be used")]
+    Certificate(#[source] admin::tls::CertificateError),
     /// The thread that writes the dead letter.
     #[error("the dead letter's thread cannot be started")]
     DeadLetter(#[source] std::io::Error),
@@ -203,7 +209,8 @@ impl Engine {
             maxima,
             readiness,
             topology,
-            own_servers,
+            metrics,
+            _own_servers: own_servers,
             _health_servers: health_servers,
             workers,
         })
@@ -213,29 +220,33 @@ impl Engine {
     pub async fn stop(self, deadline: Instant) {
         self.readiness.stop();
         self.control.stopped();
+        let drain = Drain::begin(&self.control, &self.metrics);
         // Who waits to be merged need not wait for anybody any more, and servers wait for them.
         let Stopping { ports, pipelines, exporters, leaving } = self.topology.stop(deadline);
+        drain.watch(&pipelines, &exporters);
         pipelines.iter().for_each(Pipeline::stop_waiting);
+        drain.step("receivers");
         let patience = deadline.saturating_duration_since(Instant::now());
         join_all(ports.into_iter().map(|port| port.handle.shutdown(patience))).await;
         // What changes have replaced needs the workers, too; it knows of the deadline.
         let _late = tokio::time::timeout_at((deadline + LEFTOVERS_GRACE).into(), join_all(leaving)).await;
+        drain.step("samplers");
         // No request is inside any more; what waits for a decision gets it, and may need the workers.
         let finishing = tokio::task::spawn_blocking(move || finish_samplers(&pipelines, deadline));
         if finishing.await.is_err() {
             tracing::error!("an internal error while tail samplers were finished");
         }
+        drain.step("workers");
         let (late, workers) = (self.workers.late(), self.workers);
         let mut finishing = tokio::task::spawn_blocking(move || workers.finish());
         if tokio::time::timeout_at(deadline.into(), &mut finishing).await.is_err() {
             tracing::warn!("guest calls did not end in time: what waits for them is told to retry");
             late.store(true, Ordering::Relaxed);
         }
+        drain.step("exporters");
         let patience = deadline.saturating_duration_since(Instant::now());
         join_all(exporters.iter().map(|exporter| exporter.shutdown(patience))).await;
-        for server in self.own_servers {
-            server.abort();
-        }
+        drain.ended(&exporters).await;
     }
 }
 

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
-use crate::admin;
+use crate::admin::serve::{Door, serve, serve_at};
+use crate::admin::tls::Certificates;
+use crate::admin::{self, socket, token};
 use crate::config::model::Config;
 use crate::engine::{StartError, bind_own};
 use crate::observe::metrics::Metrics;
@@ -15,6 +17,13 @@ use crate::observe::metrics::Metrics;
 pub(super) struct OwnPorts {
     metrics: Option<TcpListener>,
     admin: TcpListener,
+    certificates: Option<Arc<Certificates>>,
+}
+
+/// What serves own pages, until it is dropped.
+pub(super) struct OwnServers {
+    _tasks: JoinSet<()>,
+    _socket: Option<socket::Bound>,
 }
 
 impl OwnPorts {
@@ -23,11 +32,13 @@ impl OwnPorts {
             let listener = TcpListener::bind(address).await;
             listener.map_err(|source| bind_own(what, address, source))
         };
+        let certificates = config.admin.tls.as_ref().map(Certificates::load).transpose();
+        let certificates = certificates.map_err(StartError::Certificate)?;
         let metrics = match config.metrics_address {
             Some(address) => Some(bind("/metrics", address).await?),
             None => None,
         };
-        Ok(Self { metrics, admin: bind("the admin API", config.admin.address).await? })
+        Ok(Self { metrics, admin: bind("the admin API", config.admin.address).await?, certificates })
     }
 
     /// The one that was given, or the one that was free.
@@ -42,16 +53,29 @@ impl OwnPorts {
         named("metrics", metrics).into_iter().chain(named("admin", admin)).collect()
     }
 
-    pub(super) fn serve(
-        self,
-        parts: admin::Parts,
-        metrics: &Arc<Metrics>,
-        state: Option<&Path>,
-    ) -> Vec<JoinHandle<()>> {
-        let pages = admin::metrics_page(Arc::clone(metrics), Arc::clone(&parts.budget));
-        let token = admin::token::make(state, &self.admin);
-        let api = admin::api(parts, token);
-        let metrics = self.metrics.map(|listener| tokio::spawn(admin::serve::serve(listener, pages)));
-        metrics.into_iter().chain([tokio::spawn(admin::serve::serve(self.admin, api))]).collect()
+    pub(super) fn serve(self, parts: admin::Parts, metrics: &Arc<Metrics>, state: Option<&Path>) -> OwnServers {
+        let mut tasks = JoinSet::new();
+        if let Some(listener) = self.metrics {
+            tasks.spawn(serve(listener, admin::metrics_page(Arc::clone(metrics), Arc::clone(&parts.budget))));
+        }
+        let port = self.admin.local_addr().map_or(0, |address| address.port());
+        let api = admin::api(parts, token::make(state, &self.admin));
+        let socket = state.map(|state| socket::file(state, port)).and_then(|path| {
+            let bound = socket::bind(&path);
+            let unbound = |error: &std::io::Error| {
+                tracing::warn!(%error, "no admin socket at {}: commands take the token instead", path.display());
+            };
+            bound.inspect_err(unbound).ok()
+        });
+        let socket = socket.map(|(listener, bound)| {
+            tasks.spawn(serve_at(Door::Unix(listener), api.clone()));
+            bound
+        });
+        let door = match self.certificates {
+            Some(certificates) => Door::Tls(self.admin, certificates),
+            None => Door::Plain(self.admin),
+        };
+        tasks.spawn(serve_at(door, api));
+        OwnServers { _tasks: tasks, _socket: socket }
     }
 }

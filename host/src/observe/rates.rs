@@ -177,7 +177,8 @@ impl Ring {
             self.samples.pop_front();
         }
         self.samples.push_back(sample);
-        let bytes = |ring: &Ring| ring.samples.iter().map(|sample| sample.values.len() * size_of::<i64>()).sum::<usize>();
+        let bytes =
+            |ring: &Ring| ring.samples.iter().map(|sample| sample.values.len() * size_of::<i64>()).sum::<usize>();
         while self.samples.len() > 1 && bytes(self) > SAMPLES_BYTES_MAX {
             self.samples.pop_front();
         }
@@ -228,11 +229,7 @@ impl Counts {
         if self.seconds > 0.0 { count as f64 / self.seconds } else { count as f64 }
     }
 
-    fn matching<'a>(
-        &'a self,
-        name: &'a str,
-        labels: &'a [(&'a str, &'a str)],
-    ) -> impl Iterator<Item = &'a Counted> {
+    fn matching<'a>(&'a self, name: &'a str, labels: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = &'a Counted> {
         self.series.iter().filter(move |counted| counted.key.is(name, labels))
     }
 

@@ -59,9 +59,7 @@ impl Bench {
         let bodies = parts.iter().map(|part| part.body.clone()).collect();
         match self.contained(&trial, bodies, None) {
             Ok(judged) => self.settle(&trial, judged, parts),
-            Err(Unjudged::Rejected(rejection)) if rejection.cause.is_uncalled() => {
-                hold_back(&trial, parts, &rejection)
-            }
+            Err(Unjudged::Rejected(rejection)) if rejection.cause.is_uncalled() => hold_back(&trial, parts, &rejection),
             Err(unjudged) => match parts.pop() {
                 Some(part) if parts.is_empty() => {
                     let mut time_left = pipeline.bisecting_max;

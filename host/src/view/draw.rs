@@ -104,7 +104,8 @@ fn label(node: &GraphNode) -> Vec<String> {
     if let Some(numbers) = &node.numbers {
         let faults: u64 = numbers.faults.iter().map(|fault| fault.rate.count).sum();
         lines.extend((faults > 0).then(|| format!("{faults} faults")));
-        let spent = numbers.guest_nanoseconds_per_item.map(|nanoseconds| format!("{nanoseconds:.0} ns/item in the guest"));
+        let spent =
+            numbers.guest_nanoseconds_per_item.map(|nanoseconds| format!("{nanoseconds:.0} ns/item in the guest"));
         lines.extend(spent);
         let waiting = numbers.waiting.filter(|&waiting| waiting > 0);
         lines.extend(waiting.map(|waiting| format!("{waiting} waiting")));

@@ -199,7 +199,8 @@ impl Graph {
                 Step::Sample(keys) => (NodeKind::Sampler, &keys.name, keys.units.clone()),
             };
             let id = step_id(&pipeline.name, name);
-            let node = GraphNode { pipeline: Some(pipeline.name.clone()), policies, ..GraphNode::new(id.clone(), kind, name) };
+            let node =
+                GraphNode { pipeline: Some(pipeline.name.clone()), policies, ..GraphNode::new(id.clone(), kind, name) };
             self.nodes.push(node);
             self.edges.extend(last.iter().map(|from| GraphEdge::new(from, &id, pipeline)));
             last = vec![id];

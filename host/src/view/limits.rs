@@ -17,7 +17,8 @@ const QUEUE_THEN: &str = "senders are told to retry, unless block_on_overflow ha
 const TRACES_THEN: &str = "the oldest traces are decided early";
 const TAIL_BYTES_THEN: &str = "the oldest traces are decided early; if that is not enough, senders are told to retry";
 const INSTANCE_THEN: &str = "the call is a fault of kind memory; at 75 % the instance is replaced before";
-const INSTANCES_THEN: &str = "no thread has more than one; what is past the process's memory is a fault of kind process_memory";
+const INSTANCES_THEN: &str =
+    "no thread has more than one; what is past the process's memory is a fault of kind process_memory";
 const DEADLINE_THEN: &str = "the call is stopped, a fault of kind deadline; each row shown allows 20 us more";
 const OUTPUT_THEN: &str = "the call is a fault of kind host_call_budget";
 const LOG_THEN: &str = "further lines of that second are left out, and counted";
@@ -122,9 +123,14 @@ impl View {
         instance.high_water = Some(metrics.instance_high.get());
         let mut limits = vec![
             instance,
-            Limit::new(of(), "all_instances_memory_bytes", instance_bytes.saturating_mul(self.instances(facts)), INSTANCES_THEN)
-                .used(memory, metrics.memory_high.get())
-                .reached(faults("process_memory")),
+            Limit::new(
+                of(),
+                "all_instances_memory_bytes",
+                instance_bytes.saturating_mul(self.instances(facts)),
+                INSTANCES_THEN,
+            )
+            .used(memory, metrics.memory_high.get())
+            .reached(faults("process_memory")),
             deadline,
             Limit::new(of(), "output_bytes", facts.stage.limits.output_bytes_max, OUTPUT_THEN)
                 .reached(faults("host_call_budget")),

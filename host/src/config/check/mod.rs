@@ -1,6 +1,7 @@
 //! From a tree to a valid configuration: the one validator, which is also the start path.
 
 mod address;
+mod admin;
 mod client;
 mod context;
 mod definitions;
@@ -32,7 +33,7 @@ use self::section::Section;
 use super::Environment;
 use super::code::Code;
 use super::files::FileDigest;
-use super::model::{Admin, Config, Exporter, HealthCheck, Lines, MemoryLimit, Pipeline, Receiver, Stage, Step};
+use super::model::{Config, Exporter, HealthCheck, Lines, MemoryLimit, Pipeline, Receiver, Stage, Step};
 use super::report::Problem;
 use super::shown::Shown;
 use super::source::{Place, Sources};
@@ -65,7 +66,7 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
     let extensions_defined = groups.iter().find(|group| group.group == Group::Extensions).map(Definitions::ids);
     let listed = service::extensions(&mut service, &extensions_defined.unwrap_or_default());
     let telemetry = service::telemetry(service.child("telemetry"));
-    let (admin, data_access) = service::admin(top.child("admin"));
+    let (listener, admin) = admin::admin(top.child("admin"));
     let dead_letter = extensions::dead_letter(top.child_if_present("dead_letter"));
     service.finish();
     top.finish();
@@ -84,12 +85,13 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
     let mut lines = Lines::default();
     lines.put("\"service.telemetry.logs.level\"".into(), telemetry.logs_place);
     lines.put("\"service.telemetry.metrics\"".into(), telemetry.metrics_place);
-    lines.put("\"admin.address\"".into(), admin.place);
-    lines.put("\"admin.data_access\"".into(), admin.place);
+    for setting in ["\"admin.address\"", "\"admin.tls\"", "\"admin.data_access\""] {
+        lines.put(setting.into(), listener.place);
+    }
     if let Some(dead_letter) = &dead_letter {
         lines.put("\"dead_letter\"".into(), dead_letter.place);
     }
-    let mut listeners: Vec<Listener> = telemetry.metrics.iter().cloned().chain([admin.clone()]).collect();
+    let mut listeners: Vec<Listener> = telemetry.metrics.iter().cloned().chain([listener]).collect();
 
     let mut parts = Parts::default();
     for definitions in &groups {
@@ -121,7 +123,7 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
         memory,
         metrics_address: telemetry.metrics.map(|listener| listener.address),
         log_level: telemetry.log_level,
-        admin: Admin { address: admin.address, data_access },
+        admin,
         health_checks: parts.health_checks,
         dead_letter,
         lines,

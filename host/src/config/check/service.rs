@@ -1,4 +1,4 @@
-//! `service.telemetry`, `service.extensions` and `admin`.
+//! `service.telemetry` and `service.extensions`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -7,13 +7,11 @@ use super::context::nearest;
 use super::known::Group;
 use super::section::Section;
 use crate::config::code::Code;
-use crate::config::model::DataAccess;
 use crate::config::source::Place;
 use crate::config::tree::{Node, shortened};
 
 /// As the Collector's.
 const METRICS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8888);
-const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 13131);
 
 const METRICS_ADVICE: &str = "listen on 127.0.0.1, unless a scraper on another machine needs it";
 
@@ -146,18 +144,4 @@ pub(super) fn extensions(section: &mut Section<'_>, defined: &[&str]) -> Vec<Str
         }
     }
     names.into_iter().map(|(name, _)| name.to_owned()).collect()
-}
-
-/// `admin`: the address of the admin API, which may change what runs, and what of the telemetry it may show.
-pub(super) fn admin(mut section: Section<'_>) -> (Listener, DataAccess) {
-    let listener = section.listener("address", ADMIN_DEFAULT);
-    if !listener.address.ip().is_loopback() {
-        let message = format!("{} lets other machines change what runs", listener.named);
-        let help = "listen on 127.0.0.1; it asks for no password";
-        section.context.tell(Code::OpenAddress, listener.place, message, help);
-    }
-    let choices = [DataAccess::Off, DataAccess::Redacted, DataAccess::Full].map(|access| (access.as_str(), access));
-    let data_access = section.choice("data_access", &choices).unwrap_or_default();
-    section.finish();
-    (listener, data_access)
 }
