@@ -52,6 +52,7 @@ mod views;
 pub use self::access::{Peer, USER_HEADER};
 pub use self::changes::{ReloadRequest, RollbackRequest, SwapRequest};
 pub use self::log_level::{LogLevel, LogLevelSetting};
+pub use self::pause::{PauseRequest, ResumeRequest};
 pub use self::refusal::{Refusal, code};
 
 /// Longest body of a route that does not say otherwise by a `DefaultBodyLimit` of its own.

@@ -22,5 +22,5 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     responses((status = 200, body = Status), (status = 400, body = Refusal, description = "No such window."))
 )]
 async fn status(State(api): State<Api>, Query(asked): Query<Windowed>) -> Response {
-    asked.answer(|window| api.parts.view.status(window, Vec::new()))
+    asked.answer(|window| api.parts.view.status(window, api.parts.control.operations().all()))
 }

@@ -139,7 +139,7 @@ async fn stages(State(api): State<Api>, Query(asked): Query<Windowed>) -> Respon
 async fn stage(State(api): State<Api>, Path(id): Path<String>, Query(asked): Query<Windowed>) -> Response {
     let window = match asked.window() {
         Ok(window) => window,
-        Err(refusal) => return refusal.of(StatusCode::BAD_REQUEST),
+        Err(error) => return Refusal::new(NO_WINDOW, error).of(StatusCode::BAD_REQUEST),
     };
     let mut stages = api.parts.view.stages(window);
     match stages.iter().position(|stage| stage.stage == id) {
@@ -195,17 +195,17 @@ async fn decisions(State(api): State<Api>, Query(asked): Query<DecisionsAsked>) 
 }
 
 impl Windowed {
-    pub(super) fn window(&self) -> Result<Duration, Refusal> {
+    fn window(&self) -> Result<Duration, String> {
         let Some(text) = &self.window else { return Ok(WINDOW_DEFAULT) };
         let window = duration::parse(text).ok().filter(|window| (WINDOW_MIN..=WINDOW_MAX).contains(window));
-        window.ok_or_else(|| Refusal::new(NO_WINDOW, format!("no window \"{text}\": it is 1s to 5m, such as 10s")))
+        window.ok_or_else(|| format!("no window \"{text}\": it is 1s to 5m, such as 10s"))
     }
 
     /// What there is to say of this window.
     pub(super) fn answer<T: Serialize>(&self, tell: impl FnOnce(Duration) -> T) -> Response {
         match self.window() {
             Ok(window) => Json(tell(window)).into_response(),
-            Err(refusal) => refusal.of(StatusCode::BAD_REQUEST),
+            Err(error) => Refusal::new(NO_WINDOW, error).of(StatusCode::BAD_REQUEST),
         }
     }
 }

@@ -174,6 +174,17 @@ impl Graph {
         self
     }
 
+    /// As the file has it, without what came and went.
+    #[must_use]
+    pub fn without_rates(mut self) -> Graph {
+        self.window_seconds = None;
+        self.edges.retain(|edge| edge.drop.is_none());
+        self.nodes.retain(|node| node.kind != NodeKind::Dropped);
+        self.edges.iter_mut().for_each(|edge| edge.rate = None);
+        self.nodes.iter_mut().for_each(|node| (node.numbers, node.state, node.generation) = (None, None, None));
+        self
+    }
+
     /// The node of this id.
     pub fn node(&self, id: &str) -> Option<&GraphNode> {
         self.nodes.iter().find(|node| node.id == id)
