@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::anyhow;
 use clap::Args;
 use serde_json::Value;
 
@@ -20,8 +19,8 @@ pub struct PauseArgs {
     /// The stage, as in the file: filter/health.
     stage: String,
     /// Resume it by itself after this time, such as 90s or 10m; without it, it stays paused until it is resumed.
-    #[arg(long = "for", value_name = "TIME")]
-    length: Option<String>,
+    #[arg(long = "for", value_name = "TIME", value_parser = whole_seconds)]
+    length: Option<u64>,
     /// Also a stage that edits and has `on_fault: pass`: what it would have removed goes out.
     #[arg(long)]
     force: bool,
@@ -41,8 +40,7 @@ pub struct ResumeArgs {
 
 /// Pauses, and says what that does.
 pub fn pause(args: &PauseArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let seconds = args.length.as_deref().map(seconds).transpose()?;
-    let request = PauseRequest { stage: args.stage.clone(), seconds, force: args.force };
+    let request = PauseRequest { stage: args.stage.clone(), seconds: args.length, force: args.force };
     match answer(wait(post_json(args.live.admin, "/v1/pause", &request))?) {
         Ok(paused) => args.live.print(&paused, out, |paused, out| paused_for_people(paused, out))?,
         Err(code) => return Ok(code),
@@ -76,7 +74,6 @@ fn paused_for_people(paused: &Value, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "undo: sluicebox resume {stage}")
 }
 
-fn seconds(text: &str) -> anyhow::Result<u64> {
-    let length = duration::parse(text).map_err(|error| anyhow!("--for {text}: {error}"))?;
-    Ok(length.as_secs())
+fn whole_seconds(text: &str) -> Result<u64, String> {
+    duration::parse(text).map(|length| length.as_secs()).map_err(|error| format!("it {}", error.what()))
 }

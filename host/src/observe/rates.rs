@@ -328,6 +328,7 @@ mod tests {
         rates.over_at(seconds(10), seconds(0));
         for second in 1..=100 {
             calls.inc_by(second);
+            rates.over_at(seconds(10), seconds(second));
             rates.tick(seconds(second));
         }
         for window in [1, 7, 10, 60] {
