@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::call::{Admin, Answered, get, wait};
-use crate::cli::exit;
+use crate::cli::call::{Admin, get, wait};
 use crate::cli::output::Output;
 
 /// Which engine, and how its answer is printed.
@@ -23,7 +22,7 @@ pub struct Live {
 impl Live {
     /// Asks for something; the exit code where there is no answer.
     pub fn ask(&self, path: &str) -> anyhow::Result<Result<Value, ExitCode>> {
-        Ok(answer(wait(get(self.admin, path))?))
+        Ok(wait(get(&self.admin, path))?.of_question())
     }
 
     /// Asks and prints: for programs as it came, for people by `human`.
@@ -51,14 +50,5 @@ impl Live {
             Output::Human => human(answer, out)?,
         }
         Ok(())
-    }
-}
-
-/// The body of a success, else 1 where the engine said no, and 5 where nobody answered.
-pub fn answer(answered: Answered) -> Result<Value, ExitCode> {
-    match answered {
-        Answered::Yes(answer) => Ok(answer),
-        Answered::Refused(_) => Err(ExitCode::from(exit::FAILED)),
-        Answered::Unreachable => Err(ExitCode::from(exit::UNREACHABLE)),
     }
 }

@@ -11,11 +11,14 @@ mod call;
 pub mod completions;
 pub mod components;
 pub mod demo;
+pub mod drain;
 pub mod generations;
 pub mod graph;
 pub mod inspect;
 pub mod limits;
 mod live;
+mod operate;
+pub mod operations;
 pub mod output;
 pub mod pause;
 pub mod reload;
@@ -27,10 +30,11 @@ pub mod status;
 pub mod swap;
 mod table;
 pub mod top;
+mod transport;
 pub mod validate;
 pub mod why;
 
-/// Exit codes are a promise: scripts branch on them.
+/// Exit codes are a promise: scripts branch on them. 0 is done; 2 is a call that is wrong, which clap says; 4 is kept for tests that fail.
 pub mod exit {
     /// The operation failed.
     pub const FAILED: u8 = 1;
@@ -83,6 +87,10 @@ enum Verb {
     Resume(pause::ResumeArgs),
     /// Have a running engine read its file again.
     Reload(reload::ReloadArgs),
+    /// List, follow and cancel what takes long in a running engine.
+    Operations(operations::OperationsArgs),
+    /// Have a running engine finish what it has, and end.
+    Drain(drain::DrainArgs),
     /// Tell what tail samplers of a running engine did with a trace.
     Why(why::WhyArgs),
     /// Run a configuration with made-up traffic and show what goes in and comes out.
@@ -129,7 +137,9 @@ pub fn main(bundled: &'static [Bundled]) -> ExitCode {
         Verb::Swap(args) => swap::run(&args, &mut out),
         Verb::Rollback(args) => rollback::run(&args, &mut out),
         Verb::Generations(args) => generations::run(&args, &mut out),
-        Verb::Reload(args) => reload::run(args, &mut out),
+        Verb::Reload(args) => reload::run(&args, &mut out),
+        Verb::Operations(args) => operations::run(&args, &mut out),
+        Verb::Drain(args) => drain::run(&args, &mut out),
         Verb::Why(args) => why::run(&args, &mut out),
         Verb::Demo(args) => blocking(demo::run(args, &mut out)),
         Verb::Status(args) => status::run(&args, &mut out),

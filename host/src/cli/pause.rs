@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::admin::{PauseRequest, ResumeRequest};
-use crate::cli::call::{post_json, wait};
-use crate::cli::live::{Live, answer};
+use crate::cli::call::{post_json, printable, wait};
+use crate::cli::live::Live;
 use crate::cli::table::{list, text};
 use crate::config::duration;
 
@@ -41,7 +41,7 @@ pub struct ResumeArgs {
 /// Pauses, and says what that does.
 pub fn pause(args: &PauseArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let request = PauseRequest { stage: args.stage.clone(), seconds: args.length, force: args.force };
-    match answer(wait(post_json(args.live.admin, "/v1/pause", &request))?) {
+    match wait(post_json(&args.live.admin, "/v1/pause", &request))?.of_question() {
         Ok(paused) => args.live.print(&paused, out, |paused, out| paused_for_people(paused, out))?,
         Err(code) => return Ok(code),
     }
@@ -51,7 +51,7 @@ pub fn pause(args: &PauseArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> 
 /// Resumes.
 pub fn resume(args: &ResumeArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let request = ResumeRequest { stage: args.stage.clone() };
-    match answer(wait(post_json(args.live.admin, "/v1/resume", &request))?) {
+    match wait(post_json(&args.live.admin, "/v1/resume", &request))?.of_question() {
         Ok(resumed) => args.live.print(&resumed, out, |resumed, out| {
             let was_paused = resumed.get("was_paused") == Some(&Value::Bool(true));
             let said = if was_paused { "is called again" } else { "was not paused" };
@@ -65,7 +65,7 @@ pub fn resume(args: &ResumeArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode
 fn paused_for_people(paused: &Value, out: &mut dyn Write) -> io::Result<()> {
     let stage = text(paused, "stage");
     let pipelines: Vec<_> = list(paused, "pipelines").iter().filter_map(Value::as_str).collect();
-    writeln!(out, "{stage}: paused in {}", crate::cli::call::printable(&pipelines.join(", ")))?;
+    writeln!(out, "{stage}: paused in {}", printable(&pipelines.join(", ")))?;
     writeln!(out, "{}", text(paused, "effect"))?;
     match paused.get("until_unix").and_then(Value::as_u64) {
         Some(until) => writeln!(out, "until {}", crate::cli::generations::date(until))?,

@@ -9,7 +9,9 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::admin::SwapRequest;
-use crate::cli::call::{Admin, post, post_json, print_swapped, wait};
+use crate::cli::call::{post, print_swapped, wait};
+use crate::cli::live::Live;
+use crate::cli::operate::operate;
 use crate::cli::{complain, exit};
 use crate::config;
 
@@ -31,7 +33,7 @@ pub struct SwapArgs {
     #[arg(long)]
     write: bool,
     #[command(flatten)]
-    admin: Admin,
+    live: Live,
 }
 
 /// Swaps and prints the old and the new generation; exit 6 if the old one still serves.
@@ -58,21 +60,23 @@ async fn swap(args: &SwapArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> 
     }
     if let Some(path) = &args.component {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        match post(args.admin, "/v1/components", "application/wasm", bytes).await?.of_change() {
+        match post(&args.live.admin, "/v1/components", "application/wasm", bytes).await?.of_change() {
             Ok(answer) => request.digest = answer.get("digest").and_then(Value::as_str).map(str::to_owned),
             Err(code) => return Ok(code),
         }
     }
-    let answer = match post_json(args.admin, "/v1/swap", &request).await?.of_change() {
+    let answer = match operate(&args.live.admin, "/v1/swap", &request).await?.of_change() {
         Ok(answer) => answer,
         Err(code) => return Ok(code),
     };
-    print_swapped(&answer, out)?;
-    if answer.get("drained") != Some(&Value::Bool(true)) {
-        writeln!(out, "the old generation still has a batch; it ends with it")?;
-    }
-    writeln!(out, "undo: sluicebox rollback {}", args.stage)?;
-    Ok(ExitCode::SUCCESS)
+    let for_people = |answer: &Value, out: &mut dyn Write| {
+        print_swapped(answer, out)?;
+        if answer.get("drained") != Some(&Value::Bool(true)) {
+            writeln!(out, "the old generation still has a batch; it ends with it")?;
+        }
+        writeln!(out, "undo: sluicebox rollback {}", args.stage)
+    };
+    args.live.print(&answer, out, for_people).map(|()| ExitCode::SUCCESS)
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {

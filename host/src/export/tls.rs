@@ -33,7 +33,10 @@ pub enum TlsError {
 }
 
 /// The configuration of a client, without ALPN (the connector adds it).
-pub(super) fn client_config(tls: &TlsClient) -> Result<ClientConfig, TlsError> {
+///
+/// # Errors
+/// See [`TlsError`].
+pub fn client_config(tls: &TlsClient) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let builder = match &tls.ca_file {

@@ -15,7 +15,6 @@ use serde_json::Value;
 use self::model::{Model, Sort};
 use crate::admin::{PauseRequest, ResumeRequest};
 use crate::cli::call::{Admin, get, post_json, wait};
-use crate::cli::live::answer;
 use crate::cli::{complain, exit};
 
 mod draw;
@@ -67,12 +66,12 @@ pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(exit::FAILED));
     }
     // Before the terminal is taken over, so that it can be told that nobody answers.
-    let first = match look(args.admin)? {
+    let first = match look(&args.admin)? {
         Ok(model) => model,
         Err(code) => return Ok(code),
     };
     let mut terminal = ratatui::try_init()?;
-    let ended = watch(args.admin, first, &mut terminal);
+    let ended = watch(&args.admin, first, &mut terminal);
     ratatui::try_restore()?;
     let code = ended?;
     if code.is_some() {
@@ -82,7 +81,7 @@ pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The exit code where the engine stopped answering.
-fn watch(admin: Admin, first: Answers, terminal: &mut DefaultTerminal) -> anyhow::Result<Option<ExitCode>> {
+fn watch(admin: &Admin, first: Answers, terminal: &mut DefaultTerminal) -> anyhow::Result<Option<ExitCode>> {
     let (mut answers, mut ui, mut looked) = (first, Ui::default(), Instant::now());
     loop {
         let model = Model::of(&answers.status, &answers.stages, &answers.graph, ui.sort);
@@ -119,8 +118,8 @@ struct Answers {
     graph: Value,
 }
 
-fn look(admin: Admin) -> anyhow::Result<Result<Answers, ExitCode>> {
-    let ask = |path: &str| anyhow::Ok(answer(wait(get(admin, path))?));
+fn look(admin: &Admin) -> anyhow::Result<Result<Answers, ExitCode>> {
+    let ask = |path: &str| anyhow::Ok(wait(get(admin, path))?.of_question());
     let (status, stages, graph) = (ask("/v1/status")?, ask("/v1/stages")?, ask("/v1/graph")?);
     Ok(match (status, stages, graph) {
         (Ok(status), Ok(stages), Ok(graph)) => Ok(Answers { status, stages, graph }),
@@ -129,7 +128,7 @@ fn look(admin: Admin) -> anyhow::Result<Result<Answers, ExitCode>> {
 }
 
 /// What became of it, in a line.
-fn fulfil(admin: Admin, wish: &Wish) -> anyhow::Result<String> {
+fn fulfil(admin: &Admin, wish: &Wish) -> anyhow::Result<String> {
     let (stage, answered) = match wish {
         Wish::Pause(stage) => {
             let request = PauseRequest { stage: stage.clone(), seconds: None, force: false };
@@ -141,7 +140,7 @@ fn fulfil(admin: Admin, wish: &Wish) -> anyhow::Result<String> {
         }
         Wish::Nothing | Wish::Quit => return Ok(String::new()),
     };
-    Ok(match (answer(answered), wish) {
+    Ok(match (answered.of_question(), wish) {
         (Ok(paused), Wish::Pause(_)) => format!("{stage} is paused: {}", crate::cli::table::text(&paused, "effect")),
         (Ok(_), _) => format!("{stage} is called again"),
         (Err(_), _) => format!("refused: `sluicebox pause {stage}` says why"),
