@@ -25,8 +25,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("receive", &["signal", "ack", "otlp", "json", "memory", "config", "observe", "pipeline"]),
     ("wasm", &["signal", "memory", "table", "config", "observe", "batch", "pipeline", "tail"]),
     ("control", &["config", "observe", "pipeline", "wasm", "signal", "batch", "tail", "memory", "json", "compare"]),
-    ("admin", &["config", "observe", "control", "memory", "wasm", "tail", "signal", "json", "compare"]),
-    ("engine", &["config", "observe", "control", "memory", "wasm", "admin", "export", "pipeline", "receive", "tail"]),
+    ("view", &["config", "observe", "control", "memory", "export", "table"]),
+    ("admin", &["view", "config", "observe", "control", "memory", "wasm", "tail", "signal", "json", "compare"]),
+    (
+        "engine",
+        &["view", "config", "observe", "control", "memory", "wasm", "admin", "export", "pipeline", "receive", "tail"],
+    ),
 ];
 
 fn root() -> PathBuf {
