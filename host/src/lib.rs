@@ -17,6 +17,7 @@ pub mod scratch;
 pub mod table;
 pub mod tail;
 pub mod tap;
+pub mod view;
 pub mod wasm;
 
 pub mod ack;

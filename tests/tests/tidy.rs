@@ -33,15 +33,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "tap",
         &["config", "observe", "control", "pipeline", "wasm", "signal", "batch", "tail", "memory", "json", "compare"],
     ),
+    ("view", &["config", "observe", "control", "memory", "export", "table"]),
     (
         "admin",
-        &["tap", "config", "observe", "control", "memory", "wasm", "tail", "signal", "json", "compare", "scratch"],
+        &[
+            "view", "tap", "config", "observe", "control", "memory", "wasm", "tail", "signal", "json", "compare",
+            "scratch",
+        ],
     ),
     (
         "engine",
         &[
-            "config", "observe", "control", "memory", "wasm", "tap", "admin", "export", "pipeline", "receive", "tail",
-            "scratch",
+            "view", "config", "observe", "control", "memory", "wasm", "tap", "admin", "export", "pipeline", "receive",
+            "tail", "scratch",
         ],
     ),
 ];

@@ -157,7 +157,8 @@ fn text(report: &Report, is_verbose: bool) -> String {
         }
         for stage in &health.stages {
             let StageHealth { stage: name, state, reason, .. } = stage;
-            if is_verbose || report.phase == Phase::Serving && !ready && *state != StageState::Ok {
+            let is_wrong = !ready && *state != StageState::Ok || *state == StageState::Paused;
+            if is_verbose || report.phase == Phase::Serving && is_wrong {
                 let reason = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
                 let state = state.as_str();
                 line(format_args!("pipeline \"{}\": stage \"{name}\" is {state}{reason}", health.pipeline));
@@ -182,6 +183,7 @@ mod tests {
                 since_unix: 7,
                 reason: reason.map(str::to_owned),
                 restarts: 3,
+                on_fault: None,
             };
             let broken = stage("wasm/redactor", StageState::Permanent, Some("trap: unreachable (in a <- b)"));
             let pipeline = |name: &str, stages| PipelineHealth { pipeline: name.to_owned(), stages };

@@ -25,6 +25,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::readiness::Readiness;
 use crate::tail::explain::Why;
 use crate::tap::Taps;
+use crate::view::View;
 
 mod access;
 mod body;
@@ -37,6 +38,7 @@ pub mod health;
 mod log_level;
 mod open_api;
 mod operations;
+mod pause;
 mod refusal;
 mod repeated;
 pub mod serve;
@@ -49,10 +51,12 @@ pub mod traces;
 mod trials;
 mod try_it;
 mod uploads;
+mod views;
 
 pub use self::access::{Peer, USER_HEADER};
 pub use self::changes::{ReloadRequest, RollbackRequest, SwapRequest};
 pub use self::log_level::{LogLevel, LogLevelSetting};
+pub use self::pause::{PauseRequest, ResumeRequest};
 pub use self::refusal::{Refusal, code};
 pub use self::trials::{CareRequest, ShadowRequest};
 pub use self::try_it::{Tries, TryRequest};
@@ -75,6 +79,8 @@ pub struct Parts {
     pub tries: Tries,
     /// What is shown of stages.
     pub taps: Arc<Taps>,
+    /// What is shown of it.
+    pub view: View,
 }
 
 /// The tail samplers of the process.
@@ -101,6 +107,8 @@ fn parts() -> Vec<OpenApiRouter<Api>> {
         open_api::routes(),
         health::routes(),
         status::routes(),
+        views::routes(),
+        pause::routes(),
         generations::routes(),
         components::routes(),
         changes::routes(),

@@ -1,37 +1,26 @@
-//! `GET /v1/status`: what serves, and how it fares.
+//! `GET /v1/status`: the whole engine in one page.
 
-use axum::Json;
-use axum::extract::State;
-use serde::Serialize;
-use utoipa::ToSchema;
+use axum::extract::{Query, State};
+use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use crate::control::Serving;
-use crate::memory::tail::TailBounds;
-
-/// What runs.
-#[derive(Debug, Serialize, ToSchema)]
-struct Status {
-    /// Of the engine.
-    version: &'static str,
-    /// Every stage, in file order.
-    stages: Vec<Serving>,
-    /// What each tail sampler may hold in each of its pipelines.
-    tail_samplers: Vec<TailBounds>,
-}
+use super::refusal::Refusal;
+use super::views::Windowed;
+use crate::view::Status;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::default().routes(routes!(status))
 }
 
-/// What serves at each stage, and how it fares.
-#[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status)))]
-async fn status(State(api): State<Api>) -> Json<Status> {
-    Json(Status {
-        version: env!("CARGO_PKG_VERSION"),
-        stages: api.parts.control.serving(),
-        tail_samplers: api.parts.samplers.bounds.load().to_vec(),
-    })
+/// What runs, and how it fares.
+#[utoipa::path(
+    get,
+    path = "/v1/status",
+    params(Windowed),
+    responses((status = 200, body = Status), (status = 400, body = Refusal, description = "No such window."))
+)]
+async fn status(State(api): State<Api>, Query(asked): Query<Windowed>) -> Response {
+    asked.answer(|window| api.parts.view.status(window, api.parts.control.operations().all()))
 }

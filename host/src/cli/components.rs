@@ -10,6 +10,7 @@ use crate::config;
 
 /// Arguments of `components`.
 #[derive(Args, Clone, Copy, Debug)]
+#[command(after_help = "Example:\n  sluicebox components --output json")]
 pub struct ComponentsArgs {
     /// How to print the list
     #[arg(long, value_enum, default_value_t)]

@@ -9,8 +9,10 @@ use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::cli::call::{Admin, get, printable, wait};
+use crate::cli::call::printable;
+use crate::cli::live::Live;
 use crate::cli::output::Output;
+use crate::cli::table;
 
 /// Arguments of `generations`.
 #[derive(Clone, Debug, Args)]
@@ -18,11 +20,8 @@ use crate::cli::output::Output;
 pub struct GenerationsArgs {
     /// Of this stage alone.
     stage: Option<String>,
-    /// How to print it.
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
     #[command(flatten)]
-    admin: Admin,
+    live: Live,
 }
 
 /// What the admin API answers.
@@ -69,11 +68,11 @@ pub fn run(args: &GenerationsArgs, out: &mut dyn Write) -> anyhow::Result<ExitCo
     if let Some(stage) = &args.stage {
         path = format!("{path}?stage={}", utf8_percent_encode(stage, NON_ALPHANUMERIC));
     }
-    let answer = match wait(get(&args.admin, &path))?.of_question() {
+    let answer = match args.live.ask(&path)? {
         Ok(answer) => answer,
         Err(code) => return Ok(code),
     };
-    match args.output {
+    match args.live.output {
         Output::Json => writeln!(out, "{answer:#}")?,
         Output::Human => {
             for_people(&serde_json::from_value(answer).context("the engine's answer is not of this version")?, out)?;
@@ -89,12 +88,12 @@ fn for_people(answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
         }
         writeln!(out, "{}", printable(stage))?;
         let headings = HEADINGS.map(str::to_owned);
-        table(&[vec![headings], generations.iter().map(Record::row).collect()].concat(), out)?;
+        table::print_texts(&[vec![headings], generations.iter().map(Record::row).collect()].concat(), out)?;
     }
     if !answer.changes.is_empty() {
         writeln!(out, "\nother changes")?;
         let row = |change: &Change| [date(change.time), change.who.clone(), change.part.clone(), change.result.clone()];
-        table(&answer.changes.iter().map(row).collect::<Vec<_>>(), out)?;
+        table::print_texts(&answer.changes.iter().map(row).collect::<Vec<_>>(), out)?;
     }
     Ok(())
 }
@@ -120,21 +119,7 @@ impl Record {
     }
 }
 
-/// Columns as wide as what is in them.
-fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]], out: &mut dyn Write) -> io::Result<()> {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
-    };
-    let widths: Vec<_> = (0..COLUMNS).map(width).collect();
-    for row in rows {
-        let cells: Vec<_> =
-            row.iter().zip(&widths).map(|(cell, &width)| format!("{:<width$}", printable(cell))).collect();
-        writeln!(out, "  {}", cells.join("  ").trim_end())?;
-    }
-    Ok(())
-}
-
-fn date(seconds: u64) -> String {
+/// A time in words.
+pub fn date(seconds: u64) -> String {
     httpdate::fmt_http_date(UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH))
 }

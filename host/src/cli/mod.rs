@@ -8,23 +8,31 @@ use clap::{Parser, Subcommand};
 use crate::wasm::Bundled;
 
 mod call;
+pub mod completions;
 pub mod components;
 pub mod demo;
 mod diff_view;
 pub mod drain;
 pub mod generations;
+pub mod graph;
 pub mod inspect;
+pub mod limits;
+mod live;
 mod operate;
 pub mod operations;
 pub mod output;
+pub mod pause;
 pub mod reload;
 pub mod report;
 pub mod rollback;
 pub mod run;
 pub mod shadow;
 pub mod stages;
+pub mod status;
 pub mod swap;
+mod table;
 pub mod tap;
+pub mod top;
 mod transport;
 mod trial;
 pub mod try_it;
@@ -66,6 +74,14 @@ enum Verb {
     Components(components::ComponentsArgs),
     /// Show what a component is and what it may do.
     Inspect(inspect::InspectArgs),
+    /// Show what runs, and how it fares.
+    Status(status::StatusArgs),
+    /// Show pipelines and stages live, in a terminal.
+    Top(top::TopArgs),
+    /// Show every limit, what is used of it, and what happens when it is reached.
+    Limits(limits::LimitsArgs),
+    /// Draw what flows where, of a file or of a running engine.
+    Graph(graph::GraphArgs),
     /// Replace a stage's component or configuration in a running engine.
     Swap(swap::SwapArgs),
     /// Compare a candidate with what serves in a running engine, and change nothing.
@@ -74,6 +90,10 @@ enum Verb {
     Rollback(rollback::RollbackArgs),
     /// List what served at each stage, who brought it, and why it ended.
     Generations(generations::GenerationsArgs),
+    /// Have a stage of a running engine not called for a while.
+    Pause(pause::PauseArgs),
+    /// Have a paused stage called again.
+    Resume(pause::ResumeArgs),
     /// Have a running engine read its file again.
     Reload(reload::ReloadArgs),
     /// List, follow and cancel what takes long in a running engine.
@@ -88,6 +108,8 @@ enum Verb {
     Why(why::WhyArgs),
     /// Run a configuration with made-up traffic and show what goes in and comes out.
     Demo(demo::DemoArgs),
+    /// Print a shell's script that completes this command line.
+    Completions(completions::CompletionsArgs),
 }
 
 /// The exit code of a verb that can only fail to print.
@@ -136,6 +158,16 @@ pub fn main(bundled: &'static [Bundled]) -> ExitCode {
         Verb::Try(args) => try_it::run(&args, bundled, &mut out),
         Verb::Why(args) => why::run(&args, &mut out),
         Verb::Demo(args) => blocking(demo::run(args, &mut out)),
+        Verb::Status(args) => status::run(&args, &mut out),
+        Verb::Top(args) => top::run(&args),
+        Verb::Limits(args) => limits::run(&args, &mut out),
+        Verb::Graph(args) => graph::run(&args, &mut out),
+        Verb::Pause(args) => pause::pause(&args, &mut out),
+        Verb::Resume(args) => pause::resume(&args, &mut out),
+        Verb::Completions(args) => {
+            use clap::CommandFactory;
+            coded(completions::run(args, Cli::command(), &mut out).map(|()| 0))
+        }
     };
     done.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));

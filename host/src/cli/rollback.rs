@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::admin::RollbackRequest;
-use crate::cli::call::{Admin, post_json, print_swapped, wait};
+use crate::cli::call::{post_json, print_swapped, wait};
+use crate::cli::live::Live;
 
 /// Arguments of `rollback`.
 #[derive(Clone, Debug, Args)]
@@ -18,14 +19,14 @@ pub struct RollbackArgs {
     #[arg(long, value_name = "GENERATION")]
     to: Option<u64>,
     #[command(flatten)]
-    admin: Admin,
+    live: Live,
 }
 
 /// Returns to an earlier generation and prints it; exit 6 if what served still serves.
 pub fn run(args: &RollbackArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let request = RollbackRequest { stage: args.stage.clone(), to: args.to };
-    match wait(post_json(&args.admin, "/v1/rollback", &request))?.of_change() {
-        Ok(answer) => print_swapped(&answer, out).map(|()| ExitCode::SUCCESS).map_err(Into::into),
+    match wait(post_json(&args.live.admin, "/v1/rollback", &request))?.of_change() {
+        Ok(answer) => args.live.print(&answer, out, print_swapped).map(|()| ExitCode::SUCCESS),
         Err(code) => Ok(code),
     }
 }

@@ -9,8 +9,9 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::admin::SwapRequest;
-use crate::cli::call::{Admin, print_swapped, printable, wait};
+use crate::cli::call::{print_swapped, printable, wait};
 use crate::cli::exit;
+use crate::cli::live::Live;
 use crate::cli::operate::operate;
 use crate::cli::trial::{CareArgs, print_trials, read_config, upload};
 
@@ -39,7 +40,7 @@ pub struct SwapArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    admin: Admin,
+    live: Live,
 }
 
 /// Swaps and prints the old and the new generation; exit 6 if the old one still serves.
@@ -62,34 +63,38 @@ async fn swap(args: &SwapArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> 
         request.path = args.component.as_ref().map(absolute).transpose()?;
         request.text = args.config.as_deref().map(read_text).transpose()?;
     }
-    request.digest = match upload(&args.admin, args.component.as_ref()).await? {
+    let admin = &args.live.admin;
+    request.digest = match upload(admin, args.component.as_ref()).await? {
         Ok(digest) => digest,
         Err(code) => return Ok(code),
     };
     let path = if args.dry_run { "/v1/swap?dry_run=true" } else { "/v1/swap" };
-    let answer = match operate(&args.admin, path, &request).await?.of_change() {
+    let answer = match operate(admin, path, &request).await?.of_change() {
         Ok(answer) => answer,
         Err(code) => return Ok(code),
     };
     if args.dry_run {
-        return print_plan(&answer, out);
+        args.live.print(&answer, out, print_plan)?;
+        return Ok(if is(&answer, "is_refused") { ExitCode::from(exit::SWAP_REFUSED) } else { ExitCode::SUCCESS });
     }
-    if args.care.takes_time() {
-        print_trials(answer.get("trials"), out)?;
-    }
-    print_swapped(&answer, out)?;
-    for overruled in answer.get("overruled").and_then(Value::as_array).into_iter().flatten() {
-        writeln!(out, "forced, although: {}", printable(overruled.as_str().unwrap_or_default()))?;
-    }
-    if answer.get("drained") != Some(&Value::Bool(true)) {
-        writeln!(out, "the old generation still has a batch; it ends with it")?;
-    }
-    writeln!(out, "undo: sluicebox rollback {}", args.stage)?;
-    Ok(ExitCode::SUCCESS)
+    let for_people = |answer: &Value, out: &mut dyn Write| {
+        if args.care.takes_time() {
+            print_trials(answer.get("trials"), out)?;
+        }
+        print_swapped(answer, out)?;
+        for overruled in answer.get("overruled").and_then(Value::as_array).into_iter().flatten() {
+            writeln!(out, "forced, although: {}", printable(overruled.as_str().unwrap_or_default()))?;
+        }
+        if answer.get("drained") != Some(&Value::Bool(true)) {
+            writeln!(out, "the old generation still has a batch; it ends with it")?;
+        }
+        writeln!(out, "undo: sluicebox rollback {}", args.stage)
+    };
+    args.live.print(&answer, out, for_people).map(|()| ExitCode::SUCCESS)
 }
 
-/// What would be done; exit 6 if it would be refused.
-fn print_plan(plan: &Value, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+/// What would be done, or why it would be refused.
+fn print_plan(plan: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     let digest = |which: &str| {
         let version = plan.get(which);
         let of = |key: &str| version.and_then(|version| version.get(key));
@@ -97,24 +102,25 @@ fn print_plan(plan: &Value, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         let number = of("generation").and_then(Value::as_u64).unwrap_or_default();
         format!("generation {number} sha256:{}", printable(digest.get(..12).unwrap_or(digest)))
     };
-    let is = |key: &str| plan.get(key) == Some(&Value::Bool(true));
-    let changes = [("component", is("component_changes")), ("configuration", is("config_changes"))];
+    let changes = [("component", is(plan, "component_changes")), ("configuration", is(plan, "config_changes"))];
     let changes: Vec<_> = changes.iter().filter(|(_, changes)| *changes).map(|(what, _)| *what).collect();
     let changes = if changes.is_empty() { "nothing: new instances of the same".to_owned() } else { changes.join(", ") };
     let steps: Vec<_> = plan.get("steps").and_then(Value::as_array).into_iter().flatten().collect();
     let steps = steps.iter().filter_map(|step| step.as_str()).collect::<Vec<_>>().join(" -> ");
     writeln!(out, "plan: {} -> {}\nchanges: {changes}", digest("serving"), digest("candidate"))?;
     print_trials(plan.get("probe").map(|probe| Value::from(vec![probe.clone()])).as_ref(), out)?;
-    if is("is_refused") {
+    if is(plan, "is_refused") {
         let probe = plan.get("probe").and_then(|probe| probe.get("findings")).and_then(Value::as_array);
         for finding in probe.into_iter().flatten() {
             writeln!(out, "refused at probe: {}", printable(finding.as_str().unwrap_or_default()))?;
         }
-        writeln!(out, "nothing was changed")?;
-        return Ok(ExitCode::from(exit::SWAP_REFUSED));
+        return writeln!(out, "nothing was changed");
     }
-    writeln!(out, "then: {steps}\nnothing was changed: it was built, configured and probed, and given up")?;
-    Ok(ExitCode::SUCCESS)
+    writeln!(out, "then: {steps}\nnothing was changed: it was built, configured and probed, and given up")
+}
+
+fn is(answer: &Value, key: &str) -> bool {
+    answer.get(key) == Some(&Value::Bool(true))
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {

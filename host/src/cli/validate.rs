@@ -12,6 +12,7 @@ use crate::config::{self, Loaded, Problem, Report};
 
 /// Arguments of `validate`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  sluicebox validate --config sluicebox.yaml --deny-warnings")]
 pub struct ValidateArgs {
     /// The configuration file
     #[arg(long, short, value_name = "FILE")]

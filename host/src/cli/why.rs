@@ -10,21 +10,25 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::admin::traces;
-use crate::cli::call::{Admin, get, printable, wait};
+use crate::cli::call::printable;
+use crate::cli::live::Live;
+use crate::cli::output::Output;
 use crate::cli::{complain, exit};
 
 /// Arguments of `why`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example:\n  sluicebox why 4bf92f3577b34da6a3ce929d0e0e4736")]
+#[command(
+    after_help = "Examples:\n  sluicebox why 4bf92f3577b34da6a3ce929d0e0e4736\n  sluicebox why 4bf92f3577b34da6a3ce929d0e0e4736 --output json"
+)]
 pub struct WhyArgs {
     /// The trace's id: 32 hex digits.
     #[arg(value_parser = traces::trace_id)]
     trace_id: [u8; 16],
-    /// Print what the admin API says, for programs.
-    #[arg(long)]
+    /// As it was written before `--output json`.
+    #[arg(long, hide = true)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    live: Live,
 }
 
 /// What the admin API answers.
@@ -53,11 +57,12 @@ struct Known {
 /// Asks and prints; exit 1 if no tail sampler knows the trace.
 pub fn run(args: &WhyArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let id = u128::from_be_bytes(args.trace_id);
-    let answer = match wait(get(&args.admin, &format!("/v1/traces/{id:032x}")))?.of_question() {
+    let answer = match args.live.ask(&format!("/v1/traces/{id:032x}"))? {
         Ok(answer) => answer,
         Err(code) => return Ok(code),
     };
-    let known = if args.json { as_json(&answer, out)? } else { for_people(answer, out)? };
+    let is_json = args.json || args.live.output == Output::Json;
+    let known = if is_json { as_json(&answer, out)? } else { for_people(answer, out)? };
     Ok(if known { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) })
 }
 

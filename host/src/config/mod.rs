@@ -12,6 +12,7 @@ mod parse;
 mod replace;
 mod report;
 pub mod rewrite;
+pub mod shown;
 mod source;
 mod substitute;
 mod tree;

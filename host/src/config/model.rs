@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 pub use self::tail_sampling::TailSampling;
 use super::certificate::TlsServer;
+use super::shown::Shown;
 use super::source::Place;
 use crate::signal::Signal;
 use crate::table::Table;
@@ -44,6 +45,8 @@ pub struct Config {
     pub lines: Lines,
     /// Names of the files that places are in, by their numbers: the first is the configuration file itself.
     pub files: Vec<String>,
+    /// The file as it may be shown.
+    pub shown: Shown,
 }
 
 /// `admin`: the API that shows and changes what runs.

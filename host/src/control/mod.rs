@@ -22,12 +22,14 @@ use crate::wasm;
 mod aside;
 mod drain;
 mod drift;
+mod facts;
 mod file;
 pub mod health;
 pub mod history;
 mod kept;
 mod known;
 pub mod operations;
+pub mod pause;
 mod plan;
 mod reload;
 mod report;
@@ -42,6 +44,7 @@ pub mod who;
 
 pub use self::drain::{Drained, Left};
 pub use self::drift::{Drift, DriftPlace};
+pub use self::facts::StageFacts;
 pub use self::file::{FileError, Write};
 use self::history::{Entry, History, Written};
 use self::kept::Kept;
@@ -241,7 +244,7 @@ impl Control {
                 stage: known.serving.name.clone(),
                 version: Version::of(snapshot.named(&known.serving.name)?.as_ref()),
                 drifted: known.has_drifted(),
-                health: self.health_of(&known.serving.name),
+                health: self.health_of(&known.serving.name, known.serving.role),
                 drift: self.drift(known, &state.file.files),
             })
         };

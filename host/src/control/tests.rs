@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::config::Place;
 use crate::config::model::{Admin, DataAccess, Grants, Lines, MemoryLimit, OnFault, StageLimits, StageRole};
+use crate::config::shown::Shown;
 use crate::pipeline::stage::{Fault, FaultKind, Instance};
 use crate::pipeline::stages::Stages;
 
@@ -120,6 +121,7 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
         dead_letter: None,
         lines: Lines::default(),
         files: vec!["config.yaml".to_owned()],
+        shown: Shown::default(),
     }
 }
 

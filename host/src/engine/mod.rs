@@ -23,6 +23,7 @@ use crate::memory::maxima::{self, Maxima};
 use crate::memory::tail::TailBounds;
 use crate::observe::dead_letter::DeadLetters;
 use crate::observe::metrics::Metrics;
+use crate::observe::rates::Rates;
 use crate::observe::readiness::Readiness;
 use crate::pipeline::Pipeline;
 use crate::pipeline::assemble::AssembleError;
@@ -33,6 +34,7 @@ use crate::pipeline::worker::Workers;
 use crate::receive::BindError;
 use crate::scratch::Scratches;
 use crate::tap::Taps;
+use crate::view::View;
 use crate::wasm::{self, Bundled, Compiler, GenerationSpec, Role, Runtime, RuntimeOptions};
 
 mod drain;
@@ -188,6 +190,17 @@ impl Engine {
             admin::Samplers { bounds: Arc::clone(&topology.bounds), why: Arc::<Samplers>::clone(&topology.samplers) };
         let state = surroundings.state.as_deref();
         let (budget, shown) = (Arc::clone(&budget), Arc::clone(&readiness));
+        let rates = Rates::new(&metrics);
+        // It ends with the process, or when nobody has the rates any more.
+        drop(rates.keep());
+        let view = View {
+            control: Arc::clone(&control),
+            rates,
+            budget: Arc::clone(&budget),
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&shown),
+            levels: Arc::<Topology>::clone(&topology),
+        };
         let parts = admin::Parts {
             taps: Taps::new(Arc::clone(&control), Arc::clone(&topology.standing)),
             control: Arc::clone(&control),
@@ -195,6 +208,7 @@ impl Engine {
             samplers,
             readiness: shown,
             tries: admin::Tries::new(scratches),
+            view,
         };
         let own_servers = own.serve(parts, &metrics, state);
         readiness.serve(Arc::clone(&control) as _);

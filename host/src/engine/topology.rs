@@ -14,7 +14,7 @@ use crate::control::{self, Prepared, Unprepared};
 use crate::engine::StartError;
 use crate::engine::leftovers::{Leftovers, Until};
 use crate::engine::ports::{self, How, Port, Wanted};
-use crate::export::{self, Exporter};
+use crate::export::{self, Exporter, QueueLevel};
 use crate::memory::Budget;
 use crate::memory::limit::{self, Limit};
 use crate::memory::tail::{self as tail_memory, TailBounds};
@@ -26,7 +26,8 @@ use crate::pipeline::inlet::{Door, Inlet};
 use crate::pipeline::sampling::{Sampler, Samplers};
 use crate::pipeline::stages::{Current, Stages};
 use crate::pipeline::standing::Standing;
-use crate::pipeline::worker::Way;
+use crate::pipeline::worker::{JOBS_MAX, Way};
+use crate::view::{JobsLevel, Levels};
 
 /// Receivers, pipelines and exporters.
 pub(super) struct Topology {
@@ -187,6 +188,27 @@ impl Topology {
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Levels for Topology {
+    fn queues(&self) -> Vec<(String, QueueLevel)> {
+        let running = self.running();
+        let exporters = running.iter().flat_map(|running| &running.exporters);
+        exporters.map(|(_, exporter)| (exporter.name().to_owned(), exporter.level())).collect()
+    }
+
+    fn jobs(&self) -> JobsLevel {
+        let way = &self.common.workers;
+        JobsLevel { waiting: way.waiting(), high: way.waiting_high(), max: JOBS_MAX as u64 }
+    }
+
+    fn samplers(&self) -> Arc<Vec<TailBounds>> {
+        self.bounds.load_full()
+    }
+
+    fn workers(&self) -> usize {
+        self.common.workers_count
     }
 }
 

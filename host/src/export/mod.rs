@@ -25,7 +25,7 @@ mod tls;
 
 pub use client::SetupError;
 pub use debug::Writer;
-pub use queue::{Closed, Exporter, Full, Parcel, Part, Slot};
+pub use queue::{Closed, Exporter, Full, Parcel, Part, QueueLevel, Slot};
 pub use tls::{TlsError, client_config};
 
 /// OTLP protobuf as OTLP/JSON; None if it is malformed.

@@ -19,6 +19,7 @@ use super::deliver::Delivery;
 use crate::ack::Ack;
 use crate::config::model;
 use crate::memory::Charge;
+use crate::observe::marks::HighWater;
 use crate::observe::metrics::Metrics;
 use crate::signal::Signal;
 
@@ -76,6 +77,24 @@ impl std::fmt::Debug for Exporter {
     }
 }
 
+/// How full a queue is. A request has a place until a consumer takes it, or to its end where nothing is queued; its bytes count until it
+/// is sent or given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLevel {
+    /// Places that are taken.
+    pub places: u64,
+    /// The most that were.
+    pub places_high: u64,
+    /// How many there are.
+    pub places_max: u64,
+    /// Bytes before compression.
+    pub bytes: u64,
+    /// The most that there were.
+    pub bytes_high: u64,
+    /// What they may be; the request that passes it is the last one.
+    pub bytes_max: u64,
+}
+
 /// A place in the queue; given back when dropped.
 pub struct Slot {
     shared: Arc<Shared>,
@@ -87,6 +106,10 @@ struct Shared {
     queue: async_channel::Sender<Queued>,
     delivery: Delivery,
     bytes: AtomicU64,
+    places_max: usize,
+    /// The most bytes, and the most taken places.
+    bytes_high: HighWater,
+    places_high: HighWater,
     /// Told when `bytes` gets less.
     room: Notify,
 }
@@ -114,11 +137,15 @@ impl Exporter {
             health: Health::new(config.name.clone()),
             give_up: asked_to_give_up,
         };
+        let places = places.clamp(1, Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             name: config.name.clone(),
             queue,
             delivery,
             bytes: AtomicU64::new(0),
+            places_max: places,
+            bytes_high: HighWater::default(),
+            places_high: HighWater::default(),
             room: Notify::new(),
         });
         let mut tasks = JoinSet::new();
@@ -129,7 +156,7 @@ impl Exporter {
             shared,
             bytes_max: AtomicU64::new(u64::MAX),
             turn: Mutex::default(),
-            places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))),
+            places: Arc::new(Semaphore::new(places)),
             blocks_on_overflow: config.queue.enabled && config.queue.block_on_overflow,
             waits_for_result: !config.queue.enabled || config.queue.wait_for_result,
             give_up,
@@ -204,6 +231,18 @@ impl Exporter {
         self.shared.delivery.health.failing_since()
     }
 
+    /// What the queue holds, and may.
+    pub fn level(&self) -> QueueLevel {
+        QueueLevel {
+            places: self.shared.places_taken(&self.places),
+            places_high: self.shared.places_high.get(),
+            places_max: self.shared.places_max as u64,
+            bytes: self.queued_bytes(),
+            bytes_high: self.shared.bytes_high.get(),
+            bytes_max: self.bytes_max.load(Ordering::Relaxed),
+        }
+    }
+
     /// Bytes in the queue and in flight, before compression.
     pub fn queued_bytes(&self) -> u64 {
         self.shared.bytes.load(Ordering::Relaxed)
@@ -228,6 +267,12 @@ impl Exporter {
     }
 }
 
+impl Shared {
+    fn places_taken(&self, places: &Semaphore) -> u64 {
+        self.places_max.saturating_sub(places.available_permits()) as u64
+    }
+}
+
 impl Slot {
     /// Hands a parcel over to the exporter.
     pub fn push(self, parcel: Parcel) {
@@ -235,7 +280,9 @@ impl Slot {
         let items = parcel.parts.iter().map(|part| part.account).sum();
         shared.delivery.account.handed_over(parcel.signal, items);
         let bytes = parcel_bytes(&parcel);
-        shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let before = shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        shared.bytes_high.note(before.saturating_add(bytes));
+        shared.places_high.note(shared.places_taken(place.semaphore()));
         if let Err(refused) = shared.queue.try_send(Queued { parcel, place }) {
             // Closed: the queue has no bound of its own.
             shared.bytes.fetch_sub(bytes, Ordering::Relaxed);

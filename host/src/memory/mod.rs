@@ -12,6 +12,8 @@ use std::sync::{Arc, OnceLock};
 pub struct Budget {
     bytes_max: AtomicU64,
     bytes_used: AtomicU64,
+    /// The most that was used.
+    bytes_high: AtomicU64,
     relief: OnceLock<Box<Relief>>,
 }
 
@@ -21,8 +23,8 @@ type Relief = dyn Fn() -> bool + Send + Sync;
 impl Budget {
     /// A budget of `bytes_max` bytes.
     pub fn new(bytes_max: u64) -> Arc<Self> {
-        let (bytes_max, bytes_used) = (AtomicU64::new(bytes_max), AtomicU64::new(0));
-        Arc::new(Self { bytes_max, bytes_used, relief: OnceLock::new() })
+        let (bytes_max, bytes_used, bytes_high) = (AtomicU64::new(bytes_max), AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { bytes_max, bytes_used, bytes_high, relief: OnceLock::new() })
     }
 
     /// Has `relief` called, again and again until it says false, before a charge is refused. It must not charge anything itself. Only
@@ -47,18 +49,34 @@ impl Budget {
         let taken = self.bytes_used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(bytes).filter(|&sum| sum <= max)
         });
+        if let Ok(before) = taken {
+            self.mark(before.saturating_add(bytes));
+        }
         taken.is_ok()
+    }
+
+    /// Only what passes the mark writes to it.
+    fn mark(&self, used: u64) {
+        if used > self.bytes_high.load(Ordering::Relaxed) {
+            self.bytes_high.fetch_max(used, Ordering::Relaxed);
+        }
     }
 
     /// Takes `bytes` even where they do not fit: for bytes that already exist, such as a splice's output.
     pub fn charge_over(self: &Arc<Self>, bytes: u64) -> Charge {
-        self.bytes_used.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.bytes_used.fetch_add(bytes, Ordering::Relaxed);
+        self.mark(before.saturating_add(bytes));
         Charge { budget: Arc::clone(self), bytes }
     }
 
     /// Another bound. Where more is charged already, nothing more is until it is given back.
     pub fn set_bytes_max(&self, bytes_max: u64) {
         self.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
+    /// The most that was charged at any time.
+    pub fn bytes_high(&self) -> u64 {
+        self.bytes_high.load(Ordering::Relaxed)
     }
 
     /// Bytes charged now.
@@ -113,7 +131,8 @@ impl Charge {
     /// Makes this charge at least `bytes` large even where that does not fit, as [`Budget::charge_over`].
     pub fn grow_over(&mut self, bytes: u64) {
         let more = bytes.saturating_sub(self.bytes);
-        self.budget.bytes_used.fetch_add(more, Ordering::Relaxed);
+        let before = self.budget.bytes_used.fetch_add(more, Ordering::Relaxed);
+        self.budget.mark(before.saturating_add(more));
         self.bytes += more;
     }
 }
@@ -147,7 +166,7 @@ mod tests {
         over.grow_over(110);
         assert_eq!((over.bytes(), budget.bytes_used()), (120, 120));
         drop(over);
-        assert_eq!(budget.bytes_used(), 0);
+        assert_eq!((budget.bytes_used(), budget.bytes_high()), (0, 120));
     }
 
     #[test]

@@ -19,14 +19,22 @@ pub enum StageState {
     Recoverable,
     /// It is not called until another generation serves.
     Permanent,
+    /// Somebody has it not called for a while.
+    Paused,
     /// The engine stops.
     Stopped,
 }
 
 impl StageState {
     /// Every state.
-    pub const ALL: [StageState; 5] =
-        [StageState::Starting, StageState::Ok, StageState::Recoverable, StageState::Permanent, StageState::Stopped];
+    pub const ALL: [StageState; 6] = [
+        StageState::Starting,
+        StageState::Ok,
+        StageState::Recoverable,
+        StageState::Permanent,
+        StageState::Paused,
+        StageState::Stopped,
+    ];
 
     /// The name used in labels and pages.
     pub const fn as_str(self) -> &'static str {
@@ -35,6 +43,7 @@ impl StageState {
             StageState::Ok => "ok",
             StageState::Recoverable => "recoverable",
             StageState::Permanent => "permanent",
+            StageState::Paused => "paused",
             StageState::Stopped => "stopped",
         }
     }
@@ -64,7 +73,7 @@ struct StateLabels {
 #[derive(Clone, Debug)]
 pub struct HealthMetrics {
     /// In the order of [`StageState::ALL`].
-    states: [Gauge; 5],
+    states: [Gauge; 6],
     breaker_open: Gauge,
 }
 

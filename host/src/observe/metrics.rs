@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter as PromCounter;
@@ -11,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::guests::GuestMetrics;
 use super::health::{HealthFamilies, HealthMetrics, InstanceMetrics};
+use super::marks::{CallTimes, HighWater, Mark, Marks};
 use super::sampling::{SamplerFamilies, SamplerMetrics};
 use crate::signal::Signal;
 
@@ -48,6 +50,7 @@ pub struct Metrics {
     stage_memory_bytes: Family<StageLabels, Gauge>,
     stage_swaps: Family<SwapLabels, Counter>,
     health: HealthFamilies,
+    marks: Marks,
     stage_drifted: Family<StageLabels, Gauge>,
     stage_generations_kept: Family<StageLabels, Gauge>,
     /// Entries of the history that are not in its file.
@@ -196,11 +199,24 @@ pub struct StageMetrics {
     pub drifted: Gauge,
     /// Generations that are kept for a rollback.
     pub generations_kept: Gauge,
+    /// How long its calls took.
+    pub times: Arc<CallTimes>,
+    /// The most that all its instances together had of memory.
+    pub memory_high: Arc<HighWater>,
+    /// The most that one of them had.
+    pub instance_high: Arc<HighWater>,
     stage: String,
     faults: Family<FaultLabels, Counter>,
 }
 
 impl StageMetrics {
+    /// Counts a call that took so long.
+    pub fn called(&self, elapsed: Duration) {
+        self.calls.inc();
+        self.call_nanoseconds.inc_by(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        self.times.note(elapsed);
+    }
+
     /// Counts a failed call.
     pub fn fault(&self, kind: &'static str) {
         self.faults.get_or_create(&FaultLabels { stage: self.stage.clone(), kind }).inc();
@@ -212,19 +228,33 @@ impl StageMetrics {
 pub struct GaugeShare {
     gauge: Gauge,
     value: i64,
+    /// Of the whole gauge.
+    high: Option<Arc<HighWater>>,
 }
 
 impl GaugeShare {
     /// Nothing yet.
     pub fn of(gauge: &Gauge) -> Self {
-        Self { gauge: gauge.clone(), value: 0 }
+        Self { gauge: gauge.clone(), value: 0, high: None }
+    }
+
+    /// The same, which also marks how high the gauge was with all shares in it.
+    pub fn marking(gauge: &Gauge, high: &Arc<HighWater>) -> Self {
+        Self { gauge: gauge.clone(), value: 0, high: Some(Arc::clone(high)) }
     }
 
     /// Makes the share as large as this.
     pub fn set(&mut self, value: u64) {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
-        self.gauge.inc_by(value - self.value);
+        let more = value - self.value;
+        if more == 0 {
+            return;
+        }
+        let before = self.gauge.inc_by(more);
         self.value = value;
+        if let Some(high) = &self.high {
+            high.note(u64::try_from(before.saturating_add(more)).unwrap_or_default());
+        }
     }
 }
 
@@ -287,6 +317,7 @@ impl Metrics {
             stage_memory_bytes: family(r, "stage_memory_bytes", "Guest memory of all instances"),
             stage_swaps: family(r, "stage_swaps", "Swaps, by result"),
             health: HealthFamilies::new(r),
+            marks: Marks::default(),
             stage_drifted: family(r, "stage_drifted", "1 where the file says something else than what serves"),
             stage_generations_kept: family(
                 r,
@@ -428,9 +459,17 @@ impl Metrics {
             memory_bytes: self.stage_memory_bytes.get_or_create_owned(&labels),
             drifted: self.stage_drifted.get_or_create_owned(&labels),
             generations_kept: self.stage_generations_kept.get_or_create_owned(&labels),
+            times: self.marks.times(stage),
+            memory_high: self.high_water(Mark::StageMemory, stage),
+            instance_high: self.high_water(Mark::InstanceMemory, stage),
             stage: stage.to_owned(),
             faults: self.stage_faults.clone(),
         }
+    }
+
+    /// How high something was.
+    pub fn high_water(&self, mark: Mark, of: &str) -> Arc<HighWater> {
+        self.marks.high(mark, of)
     }
 
     /// Entries of the dead letter that were not written: `queue_full`, `unwritable`, `too_large`.
@@ -450,7 +489,7 @@ impl Metrics {
 
     /// Numbers of a tail sampler in one of its pipelines.
     pub fn sampler(&self, pipeline: &str, sampler: &str) -> SamplerMetrics {
-        self.samplers.of(pipeline, sampler)
+        self.samplers.of(pipeline, sampler, &self.marks)
     }
 
     /// Swaps of a stage that ended with `result`: `committed` or the step that failed.

@@ -63,6 +63,21 @@ pub struct StageHealth {
     pub reason: Option<String>,
     /// Instances made after faults, as far as its budget was charged with them.
     pub restarts: usize,
+    /// What becomes of what it does not judge; None while nothing serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_fault: Option<Unjudged>,
+}
+
+/// What becomes of what a stage does not judge, since it faults, is held back or paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unjudged {
+    /// Senders are told to retry.
+    Reject,
+    /// It goes on as it came, counted.
+    Pass,
+    /// Of a policy: errors are kept, and the rest at a fixed rate.
+    Fallback,
 }
 
 /// The answer to a health check.
@@ -79,11 +94,22 @@ pub struct Report {
 /// One pipeline of a [`Report`].
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PipelineReport {
-    /// False if one of its stages is not called any more, or has not recovered for a minute.
+    /// False if one of its stages is not called any more, or has not recovered for a minute; of paused ones, only if it rejects.
     pub ready: bool,
     /// Its stages.
     #[serde(flatten)]
     pub health: PipelineHealth,
+}
+
+impl Unjudged {
+    /// What it means for what comes, in a sentence.
+    pub const fn effect(self) -> &'static str {
+        match self {
+            Unjudged::Reject => "nothing gets past it: senders are told to retry",
+            Unjudged::Pass => "everything goes on as it came, and is counted as passed unjudged",
+            Unjudged::Fallback => "the sampler decides by its fallback: errors are kept, and the rest at a fixed rate",
+        }
+    }
 }
 
 impl Readiness {
@@ -137,6 +163,8 @@ impl StageHealth {
         match self.state {
             StageState::Ok => true,
             StageState::Recoverable => now_unix.saturating_sub(self.since_unix) < RECOVERY_SECONDS_MAX,
+            // Who paused it knows what that does; but where nothing gets through, nobody should send anything.
+            StageState::Paused => self.on_fault != Some(Unjudged::Reject),
             StageState::Starting | StageState::Permanent | StageState::Stopped => false,
         }
     }
@@ -162,6 +190,7 @@ mod tests {
                 since_unix: 1,
                 reason: None,
                 restarts: 0,
+                on_fault: None,
             };
             let pipeline = |state| PipelineHealth { pipeline: "traces".to_owned(), stages: vec![stage(state)] };
             self.0.iter().map(pipeline).collect()
@@ -191,5 +220,19 @@ mod tests {
             assert_eq!((readiness.report().ready, readiness.report().phase), (false, Phase::Stopping));
             assert!(readiness.report().pipelines.iter().all(|pipeline| !pipeline.ready));
         }
+    }
+
+    #[test]
+    fn a_paused_stage_makes_it_not_ready_where_nothing_gets_through() {
+        let paused = |on_fault| StageHealth {
+            stage: "wasm/a".to_owned(),
+            state: StageState::Paused,
+            since_unix: 1,
+            reason: None,
+            restarts: 0,
+            on_fault,
+        };
+        let works = |on_fault| paused(Some(on_fault)).works_at(1_000);
+        assert_eq!([Unjudged::Reject, Unjudged::Pass, Unjudged::Fallback].map(works), [false, true, true]);
     }
 }

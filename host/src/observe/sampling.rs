@@ -1,10 +1,13 @@
 //! Metrics of tail samplers.
 
+use std::sync::Arc;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::marks::{HighWater, Mark, Marks};
 use super::metrics::{Counter, Gauge, family};
 
 /// Families of all tail samplers.
@@ -72,6 +75,10 @@ pub struct SamplerMetrics {
     pub bytes_limit: Gauge,
     /// Bytes that were kept and that the next step has not taken yet.
     pub outgoing_bytes: Gauge,
+    /// The most that waiting traces were.
+    pub waiting_traces_high: Arc<HighWater>,
+    /// The most that bytes were.
+    pub bytes_high: Arc<HighWater>,
     /// From the first span of a trace to its decision.
     pub waited_seconds: Histogram,
     decisions: Family<DecisionLabels, Counter>,
@@ -114,7 +121,7 @@ impl SamplerFamilies {
         }
     }
 
-    pub(super) fn of(&self, pipeline: &str, sampler: &str) -> SamplerMetrics {
+    pub(super) fn of(&self, pipeline: &str, sampler: &str, marks: &Marks) -> SamplerMetrics {
         let of = SamplerLabels { pipeline: pipeline.to_owned(), sampler: sampler.to_owned() };
         let late = |decision| {
             let labels = LateLabels { pipeline: of.pipeline.clone(), sampler: of.sampler.clone(), decision };
@@ -124,7 +131,10 @@ impl SamplerFamilies {
             let labels = FallbackLabels { pipeline: of.pipeline.clone(), sampler: of.sampler.clone(), reason };
             self.fallback_traces.get_or_create_owned(&labels)
         };
+        let high = |mark| marks.high(mark, &sampler_key(pipeline, sampler));
         SamplerMetrics {
+            waiting_traces_high: high(Mark::WaitingTraces),
+            bytes_high: high(Mark::SamplerBytes),
             late_kept: late("kept"),
             late_dropped: late("dropped"),
             fallback_fault: fallback("fault"),
@@ -157,6 +167,11 @@ impl SamplerMetrics {
             spans: self.decided_spans.get_or_create_owned(&labels),
         }
     }
+}
+
+/// A sampler has marks of its own in each of its pipelines. No name holds a line break.
+fn sampler_key(pipeline: &str, sampler: &str) -> String {
+    format!("{pipeline}\n{sampler}")
 }
 
 /// From 10 ms to 3 minutes.

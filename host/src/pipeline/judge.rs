@@ -80,9 +80,7 @@ impl Bench {
         }
         match judged {
             Ok(judged) => self.settle(&trial, judged, parts),
-            Err(Unjudged::Rejected(rejection)) if matches!(rejection.cause, Cause::HeldBack(_)) => {
-                hold_back(&trial, parts, &rejection)
-            }
+            Err(Unjudged::Rejected(rejection)) if rejection.cause.is_uncalled() => hold_back(&trial, parts, &rejection),
             Err(unjudged) => match parts.pop() {
                 Some(part) if parts.is_empty() => {
                     let mut time_left = pipeline.bisecting_max;
@@ -400,9 +398,10 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
                 Cause::HeldBack(left) => {
                     retry(left, format!("stage \"{stage}\" failed too often and is not called for now"))
                 }
+                Cause::Paused(left) => retry(left, format!("stage \"{stage}\" is paused")),
                 _ => retry(RETRY_AFTER_FAULT, format!("stage \"{stage}\" could not judge the request")),
             };
-            ("fault", outcome)
+            (if matches!(rejection.cause, Cause::Paused(_)) { "paused" } else { "fault" }, outcome)
         }
         Unjudged::Defect => ("internal_error", retry(RETRY_AFTER_FAULT, "an internal error; the engine goes on")),
     };
@@ -412,7 +411,7 @@ fn give_up(trial: &Trial<'_>, mut part: Part, unjudged: &Unjudged) -> Vec<Part> 
     trial.show(unjudged.view());
     match unjudged {
         // What it was not shown says nothing of it.
-        Unjudged::Rejected(rejection) if matches!(rejection.cause, Cause::HeldBack(_)) => {}
+        Unjudged::Rejected(rejection) if rejection.cause.is_uncalled() => {}
         Unjudged::Rejected(rejection) => bury(trial, &part, rejection, dead_letter::Outcome::Retry),
         Unjudged::Malformed(_) | Unjudged::Unreadable { .. } | Unjudged::Defect => {}
     }

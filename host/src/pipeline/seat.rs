@@ -54,6 +54,8 @@ pub(super) enum Cause {
     Unavailable,
     /// Nothing: the stage was not called, and is not for so long, since it failed too often.
     HeldBack(Duration),
+    /// Nothing: the stage was not called, since somebody paused it. It may be worth to come again after so long.
+    Paused(Duration),
 }
 
 /// Counters by pipeline name: a worker meets few pipelines.
@@ -69,7 +71,7 @@ impl Seat {
             generation,
             instance: None,
             tenure,
-            memory: GaugeShare::of(&metrics.memory_bytes),
+            memory: GaugeShare::marking(&metrics.memory_bytes, &metrics.memory_high),
             metrics,
             judged: [false; _],
             drops: ByPipeline::default(),
@@ -107,9 +109,8 @@ impl Seat {
         let judged_before = self.tenure.calls();
         let started = Instant::now();
         let (batch, result) = instance.call(batch, rows);
-        let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.metrics.calls.inc();
-        self.metrics.call_nanoseconds.inc_by(elapsed);
+        self.metrics.called(started.elapsed());
+        self.metrics.instance_high.note(instance.memory_bytes());
         // What is malformed is the sender's doing, not the instance's.
         let is_whole = result.as_ref().map_or_else(|fault| fault.kind == FaultKind::Malformed, |_effects| true);
         match &result {
@@ -186,11 +187,19 @@ impl Seat {
     }
 }
 
+impl Cause {
+    /// The stage was not called.
+    pub(super) fn is_uncalled(self) -> bool {
+        matches!(self, Cause::HeldBack(_) | Cause::Paused(_))
+    }
+}
+
 impl Failed {
     /// The stage was not called.
     pub(super) fn held_back(held_back: HeldBack) -> Failed {
-        let HeldBack { left, fault } = held_back;
-        Failed { fault, cause: Cause::HeldBack(left), judged_before: 0 }
+        let HeldBack { left, fault, is_paused } = held_back;
+        let cause = if is_paused { Cause::Paused(left) } else { Cause::HeldBack(left) };
+        Failed { fault, cause, judged_before: 0 }
     }
 
     /// Whether a new instance may judge what this one could not.

@@ -10,13 +10,14 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 
 use crate::ack::Outcome;
+use crate::observe::marks::{HighWater, Mark};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::judge::Bench;
 use crate::pipeline::stages::Current;
 use crate::pipeline::{Part, Pipeline, Step};
 
 /// Requests that may wait for a worker; more are told to retry. Their bytes are charged to the budget, so this bounds the wait.
-const JOBS_MAX: usize = 1024;
+pub const JOBS_MAX: usize = 1024;
 /// Small requests that wait together are judged in one call, up to this many bytes and parts.
 const TOGETHER_BYTES_MAX: usize = 256 * 1024;
 const TOGETHER_PARTS_MAX: usize = 256;
@@ -37,6 +38,8 @@ pub struct Workers {
 #[derive(Clone, Debug)]
 pub struct Way {
     jobs: Sender<Job>,
+    /// The most that waited.
+    high: Arc<HighWater>,
 }
 
 /// Parts to be judged by one step of a pipeline.
@@ -86,7 +89,8 @@ impl Workers {
                 thread.spawn(move || worker.work())
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Workers { way: Way { jobs }, threads, is_late, serving })
+        let high = metrics.high_water(Mark::Jobs, "");
+        Ok(Workers { way: Way { jobs, high }, threads, is_late, serving })
     }
 
     /// How jobs get to them.
@@ -112,14 +116,26 @@ impl Workers {
 impl Way {
     /// To no threads, for who judges on their own: every job comes back.
     pub(super) fn to_nobody() -> Way {
-        Way { jobs: bounded(0).0 }
+        Way { jobs: bounded(0).0, high: Arc::default() }
     }
 
     /// Hands a job to whichever worker is free; the job comes back if too many wait.
     pub fn submit(&self, job: Job) -> Result<(), Job> {
-        self.jobs.try_send(job).map_err(|error| match error {
+        let submitted = self.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
-        })
+        });
+        self.high.note(self.waiting());
+        submitted
+    }
+
+    /// Requests that wait now.
+    pub fn waiting(&self) -> u64 {
+        self.jobs.len() as u64
+    }
+
+    /// The most that did at any time.
+    pub fn waiting_high(&self) -> u64 {
+        self.high.get()
     }
 }
 

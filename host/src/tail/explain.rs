@@ -4,10 +4,16 @@ use std::pin::Pin;
 
 use serde::Serialize;
 
+/// Decisions of one tail sampler that are told of at once.
+pub const RECENT_MAX: usize = 1_000;
+
 /// Who knows of traces: the tail samplers of a process.
 pub trait Why: Send + Sync {
     /// What each tail sampler knows of a trace; one that does not know it, or has forgotten it, says nothing.
     fn explain(&self, id: [u8; 16]) -> Pin<Box<dyn Future<Output = Vec<Explanation>> + Send + '_>>;
+
+    /// The last decisions of all tail samplers, the newest first: of each at most [`RECENT_MAX`].
+    fn recent(&self, asked: Asked) -> Pin<Box<dyn Future<Output = Vec<Recent>> + Send + '_>>;
 }
 
 /// What is known of a trace in one tail sampler.
@@ -57,4 +63,45 @@ pub enum TraceState {
     Kept,
     /// It was dropped.
     Dropped,
+}
+
+/// Which decisions are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// By this policy; empty: of none.
+    pub policy: Option<String>,
+    /// With this result.
+    pub result: Option<TraceState>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A decision on a trace.
+#[derive(Clone, Debug, Serialize, PartialEq, utoipa::ToSchema)]
+pub struct Recent {
+    /// 32 hex digits.
+    pub trace_id: String,
+    /// The processor's name in the file.
+    pub sampler: String,
+    /// `kept` or `dropped`.
+    pub result: TraceState,
+    /// Who decided; None where no policy said anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The generation of the stage that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Why it was decided then: a name of [`Trigger`](super::traces::Trigger).
+    pub trigger: &'static str,
+    /// The probability with which such traces are kept, 0 to 1, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
+    /// Spans that were decided on.
+    pub spans: u64,
+    /// Their bytes, as they were received.
+    pub bytes: u64,
+    /// When the first of them arrived.
+    pub arrived_unix_nano: u64,
+    /// When it was decided.
+    pub decided_unix_nano: u64,
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::explain::{Explanation, TraceState};
+use super::explain::{Asked, Explanation, RECENT_MAX, Recent, TraceState};
 use super::remembered::{Dropped, Kept};
 use super::shard::probability;
 use super::trace::Trace;
@@ -22,6 +22,8 @@ pub(super) struct Past {
     pub arrived_unix_nano: u64,
     pub decided_unix_nano: u64,
     pub spans: u64,
+    /// Of these, as they were received.
+    pub bytes: u64,
 }
 
 /// A ring of them.
@@ -59,9 +61,45 @@ impl History {
         }
     }
 
+    /// The last decisions that were asked for, the newest first.
+    pub(super) fn recent(&self, sampler: &str, asked: &Asked) -> Vec<Recent> {
+        let of = self.past.iter().rev().filter(|past| past.is_asked_for(asked)).take(asked.limit.min(RECENT_MAX));
+        of.map(|past| Recent::of(sampler, past)).collect()
+    }
+
     /// The last decision on a trace.
     pub(super) fn last(&self, id: [u8; 16]) -> Option<&Past> {
         self.past.iter().rev().find(|past| past.id == id)
+    }
+}
+
+impl Past {
+    fn state(&self) -> TraceState {
+        if self.is_kept { TraceState::Kept } else { TraceState::Dropped }
+    }
+
+    fn is_asked_for(&self, asked: &Asked) -> bool {
+        let policy = self.decider.as_ref().map_or("", |decider| decider.policy.as_str());
+        asked.policy.as_ref().is_none_or(|asked| asked == policy)
+            && asked.result.is_none_or(|asked| asked == self.state())
+    }
+}
+
+impl Recent {
+    fn of(sampler: &str, past: &Past) -> Recent {
+        Recent {
+            trace_id: format!("{:032x}", u128::from_be_bytes(past.id)),
+            sampler: sampler.to_owned(),
+            result: past.state(),
+            policy: past.decider.as_ref().map(|decider| decider.policy.clone()),
+            generation: past.decider.as_ref().map(|decider| decider.generation),
+            trigger: past.trigger.as_str(),
+            probability: if past.is_kept { probability(past.threshold) } else { None },
+            spans: past.spans,
+            bytes: past.bytes,
+            arrived_unix_nano: past.arrived_unix_nano,
+            decided_unix_nano: past.decided_unix_nano,
+        }
     }
 }
 
@@ -101,7 +139,6 @@ impl Explanation {
     }
 
     pub(super) fn of_past(sampler: String, past: &Past) -> Explanation {
-        let state = if past.is_kept { TraceState::Kept } else { TraceState::Dropped };
         Explanation {
             policy: past.decider.as_ref().map(|decider| decider.policy.clone()),
             generation: past.decider.as_ref().map(|decider| decider.generation),
@@ -110,7 +147,7 @@ impl Explanation {
             decided_unix_nano: Some(past.decided_unix_nano),
             arrived_unix_nano: Some(past.arrived_unix_nano),
             spans: Some(past.spans),
-            ..Explanation::of(sampler, state)
+            ..Explanation::of(sampler, past.state())
         }
     }
 

@@ -155,9 +155,10 @@ impl Shard {
             threshold: THRESHOLD_UNKNOWN,
             decider: None,
             trigger: Trigger::Limit,
-            arrived_unix_nano: gone.map_or(now.unix_nano, |trace| trace.arrived_unix_nano),
+            arrived_unix_nano: gone.as_ref().map_or(now.unix_nano, |trace| trace.arrived_unix_nano),
             decided_unix_nano: now.unix_nano,
             spans: waited + u64::from(run.facts.spans),
+            bytes: gone.map_or(0, |trace| trace.facts.bytes).saturating_add(run.facts.bytes),
         });
         waited
     }

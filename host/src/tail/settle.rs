@@ -120,6 +120,7 @@ impl Shard {
             arrived_unix_nano: trace.arrived_unix_nano,
             decided_unix_nano: now.unix_nano,
             spans,
+            bytes: trace.facts.bytes,
         });
         match kept {
             Some(kept) => self.remember_kept(kept),

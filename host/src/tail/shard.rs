@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::arrivals::Arrival;
-use super::explain::Explanation;
+use super::explain::{Asked, Explanation, Recent};
 use super::history::{History, Past};
 use super::remembered::{Dropped, Kept, Remembered};
 use super::rewrite::Rewrite;
@@ -189,6 +189,11 @@ impl Shard {
             (None, None, Some(past)) => Some(Explanation::of_past(sampler, past)),
             (None, None, None) => None,
         }
+    }
+
+    /// The last decisions, the newest first.
+    pub fn recent(&self, asked: &Asked) -> Vec<Recent> {
+        self.history.recent(&self.settings.sampler, asked)
     }
 
     /// What it holds.

@@ -33,7 +33,10 @@ const DRAIN_BOUND: Duration = Duration::from_secs(5);
 
 /// Runs the engine on a configuration with made-up traffic and shows what it does.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Example:\n  sluicebox demo --config examples/quickstart/sluicebox.yaml"
+)]
 pub struct DemoArgs {
     #[command(subcommand)]
     part: Option<Part>,

@@ -36,6 +36,7 @@ use super::code::Code;
 use super::files::FileDigest;
 use super::model::{Config, Exporter, HealthCheck, Lines, MemoryLimit, Pipeline, Receiver, Stage, Step};
 use super::report::Problem;
+use super::shown::Shown;
 use super::source::{Place, Sources};
 use super::tree::Node;
 
@@ -128,6 +129,7 @@ fn check_root<'a>(root: &'a Node, context: Context<'a>) -> Config {
         dead_letter,
         lines,
         files: context.file_names(),
+        shown: Shown::of(root),
     }
 }
 

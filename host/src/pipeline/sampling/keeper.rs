@@ -120,9 +120,9 @@ impl Keeper {
             woken,
             started: Instant::now(),
             published: Published {
-                traces: GaugeShare::of(&metrics.waiting_traces),
+                traces: GaugeShare::marking(&metrics.waiting_traces, &metrics.waiting_traces_high),
                 spans: GaugeShare::of(&metrics.waiting_spans),
-                bytes: GaugeShare::of(&metrics.bytes),
+                bytes: GaugeShare::marking(&metrics.bytes, &metrics.bytes_high),
                 bytes_limit,
                 outgoing: GaugeShare::of(&metrics.outgoing_bytes),
             },
@@ -235,6 +235,9 @@ impl Keeper {
             Message::Explain(id, answer) => {
                 // Who asked may have hung up.
                 let _gone = answer.send(self.shard.explain(id));
+            }
+            Message::Recent(asked, answer) => {
+                let _gone = answer.send(self.shard.recent(&asked));
             }
             Message::Finish(deadline) => {
                 self.shard.drain();
@@ -432,7 +435,7 @@ impl Keeper {
         let waiting = self.next.take().into_iter().chain(self.inbox.try_iter());
         let pieces = waiting.filter_map(|message| match message {
             Message::Take(piece) => Some(piece),
-            Message::Parked | Message::Explain(..) | Message::Finish(_) => None,
+            Message::Parked | Message::Explain(..) | Message::Recent(..) | Message::Finish(_) => None,
         });
         for piece in self.blocked.take().into_iter().chain(pieces) {
             piece.refuse(pipeline, &self.sampler);

@@ -26,7 +26,7 @@ use crate::pipeline::stages::{Current, Stages};
 use crate::pipeline::watcher::Watchers;
 use crate::pipeline::{Part, Pipeline, RETRY_AFTER_FULL, Step, retry};
 use crate::tail::arrivals::{Arrival, Arrivals};
-use crate::tail::explain::{Explanation, Why};
+use crate::tail::explain::{Asked, Explanation, RECENT_MAX, Recent, Why};
 use crate::tail::shard::Shard;
 
 mod apart;
@@ -103,6 +103,8 @@ enum Message {
     Parked,
     /// Tell what is known of a trace.
     Explain([u8; 16], oneshot::Sender<Option<Explanation>>),
+    /// Tell of the last decisions.
+    Recent(Asked, oneshot::Sender<Vec<Recent>>),
     /// Decide everything and end, by then at the latest.
     Finish(Instant),
 }
@@ -234,6 +236,19 @@ impl Sampler {
         answers.into_iter().find_map(|answer| answer.ok()?)
     }
 
+    /// Its last decisions, the newest first. A shard that is busy for too long is left out.
+    pub async fn recent(&self, asked: &Asked) -> Vec<Recent> {
+        let answers = self.shards.iter().map(|way| {
+            let (answer, heard) = oneshot::channel();
+            let _ended = way.messages.send(Message::Recent(asked.clone(), answer));
+            tokio::time::timeout(EXPLAIN_MAX, heard)
+        });
+        let answers = futures_util::future::join_all(answers).await;
+        let mut recent: Vec<_> = answers.into_iter().filter_map(|answer| answer.ok()?.ok()).flatten().collect();
+        newest_first(&mut recent, asked.limit.min(RECENT_MAX));
+        recent
+    }
+
     /// Has everything that waits decided, and what is kept handed over; by `deadline` at the latest. Blocks until then.
     pub fn finish(&self, deadline: Instant) {
         for way in &self.shards {
@@ -279,6 +294,21 @@ impl Why for Samplers {
             asked.await.into_iter().flatten().collect()
         })
     }
+
+    fn recent(&self, asked: Asked) -> Pin<Box<dyn Future<Output = Vec<Recent>> + Send + '_>> {
+        let samplers = self.0.load_full();
+        Box::pin(async move {
+            let told = futures_util::future::join_all(samplers.iter().map(|sampler| sampler.recent(&asked))).await;
+            let mut recent: Vec<_> = told.into_iter().flatten().collect();
+            newest_first(&mut recent, asked.limit);
+            recent
+        })
+    }
+}
+
+fn newest_first(recent: &mut Vec<Recent>, max: usize) {
+    recent.sort_by_key(|decision| std::cmp::Reverse(decision.decided_unix_nano));
+    recent.truncate(max);
 }
 
 impl Piece {

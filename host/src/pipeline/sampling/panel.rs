@@ -319,7 +319,7 @@ impl Seat {
             policy: None,
             tenure,
             deciders: generation.rules().iter().map(decider).collect(),
-            memory: GaugeShare::of(&metrics.memory_bytes),
+            memory: GaugeShare::marking(&metrics.memory_bytes, &metrics.memory_high),
             metrics,
             generation: Arc::clone(generation),
         }
@@ -375,9 +375,9 @@ impl Seat {
         let started = Instant::now();
         let (spans, result) = policy.decide(traces, spans);
         *batch = Some(spans);
-        self.metrics.calls.inc();
         let elapsed = started.elapsed();
-        self.metrics.call_nanoseconds.inc_by(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        self.metrics.called(elapsed);
+        self.metrics.instance_high.note(policy.memory_bytes());
         if let Some(said) = said {
             said.elapsed += elapsed;
             said.votes = result.as_ref().cloned().unwrap_or_default();
