@@ -31,6 +31,11 @@ struct Waiting {
 }
 
 impl Merger {
+    /// How long it holds what comes, at most.
+    pub(super) fn timeout(&self) -> Duration {
+        self.keys.timeout
+    }
+
     /// With the keys of the config.
     pub fn new(keys: Arc<Merge>) -> Self {
         Self { keys, waiting: Mutex::default() }
