@@ -1,6 +1,7 @@
 //! `batch`: requests wait for each other and go on together. Merging is concatenation, so nothing is copied here.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -31,6 +32,11 @@ struct Waiting {
 }
 
 impl Merger {
+    /// How long it holds what comes, at most.
+    pub(super) fn timeout(&self) -> Duration {
+        self.keys.timeout
+    }
+
     /// With the keys of the config.
     pub fn new(keys: Arc<Merge>) -> Self {
         Self { keys, waiting: Mutex::default() }

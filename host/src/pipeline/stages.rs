@@ -4,6 +4,7 @@
 //! [`Current`] says which file's these are now.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Sender, TrySendError};
@@ -21,6 +22,8 @@ pub struct Stages {
     serving: ArcSwap<Snapshot>,
     /// By stage index, as in the snapshot.
     common: Vec<Option<Arc<Common>>>,
+    /// When what edits became another, if it did since the process began.
+    edits_changed: Mutex<Option<Instant>>,
 }
 
 /// What all threads share of a stage, whatever generation serves.
@@ -61,7 +64,7 @@ impl Stages {
         };
         let common = first.iter().map(common).collect();
         let serving = Snapshot { judging: first.into_iter().map(Some).collect(), ..Snapshot::default() };
-        Arc::new(Self { serving: ArcSwap::from_pointee(serving), common })
+        Arc::new(Self { serving: ArcSwap::from_pointee(serving), common, edits_changed: Mutex::default() })
     }
 
     /// The stages of the next file: those that `stays` says go on at their index, with what serves and what threads share of them, or
@@ -96,7 +99,9 @@ impl Stages {
             }
         }
         let serving = Snapshot { judging: serving, canaries, drawn: Vec::new() };
-        Arc::new(Self { serving: ArcSwap::from_pointee(serving), common })
+        // Stages may stand elsewhere, too.
+        let edits_changed = Mutex::new(Some(Instant::now()));
+        Arc::new(Self { serving: ArcSwap::from_pointee(serving), common, edits_changed })
     }
 
     /// What serves now.
@@ -119,6 +124,12 @@ impl Stages {
         Some(&self.common.get(index)?.as_ref()?.watchers)
     }
 
+    /// For how long the same stages have edited, and refused what they could not judge; None: since the process began. What waits in a
+    /// pipeline for longer may have gone round them.
+    pub(super) fn same_edits_for(&self) -> Option<Duration> {
+        self.edits_changed.lock().unwrap_or_else(PoisonError::into_inner).map(|changed| changed.elapsed())
+    }
+
     /// How each of them fares.
     pub fn conditions(&self) -> impl Iterator<Item = &Arc<Condition>> {
         self.common.iter().flatten().map(|common| &common.condition)
@@ -130,6 +141,11 @@ impl Stages {
     }
 
     fn commit(&self, changed: Vec<(usize, Arc<dyn Generation>)>) {
+        let edits = |generation: &Arc<dyn Generation>| (generation.edits(), generation.on_fault());
+        let serving = self.serving.load();
+        if changed.iter().any(|(index, generation)| serving.get(*index).map(edits) != Some(edits(generation))) {
+            *self.edits_changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
         let is_changed = |canary: &Arc<Canary>| changed.iter().any(|(index, _)| *index == canary.stage());
         self.change(|next| {
             for (index, generation) in &changed {

@@ -92,7 +92,7 @@ fn stands(pipeline: &Pipeline) -> Vec<(String, Stand)> {
                 found.extend(indices.iter().filter_map(processor));
             }
             Step::Sample(sampler, terms) => {
-                let is_redacted = pipeline.is_redacted_at_step(&snapshot, number);
+                let is_redacted = redaction.is_at_step(number);
                 let is_redacted = (is_redacted, is_redacted);
                 found.push((sampler.name().to_owned(), stand(Kind::Sampler, is_redacted, sampler.watchers())));
                 let units = terms.units.iter().filter_map(|&index| stage(Kind::Policy, index, is_redacted));

@@ -153,7 +153,6 @@ impl Taps {
         let (ended, end) = tokio::sync::oneshot::channel();
         let thread = std::thread::Builder::new().name(format!("tap-{}", begun.id)).stack_size(STACK_BYTES);
         let run = move || {
-            yield_to_others();
             // Who reads the stream may have hung up.
             let _unheard = ended.send(look.run());
         };
@@ -258,11 +257,4 @@ const fn kind(kind: Kind) -> &'static str {
         Kind::Policy => "policy",
         Kind::Sampler => "sampler",
     }
-}
-
-/// What a tap costs is taken from what is left over.
-fn yield_to_others() {
-    const NICE: i32 = 10;
-    // Where that is not to be had, it works as the others do.
-    let _refused = rustix::process::setpriority_process(None, NICE);
 }

@@ -350,7 +350,7 @@ impl Keeper {
             return;
         }
         let spans = spans.unwrap_or_else(|| self.shard.spans_of(due));
-        let is_redacted = pipeline.is_redacted_at_step(&self.place.stages.snapshot(), self.place.step);
+        let is_redacted = pipeline.redaction(&self.place.stages.snapshot()).is_at_step(self.place.step);
         let (sampler, traces) = (self.sampler.as_str(), &due.traces);
         let decided = Decided { pipeline: pipeline.name(), sampler, is_redacted, traces, spans: &spans, verdicts };
         for watcher in self.watchers.all() {

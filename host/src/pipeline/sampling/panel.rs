@@ -233,7 +233,7 @@ impl Unit {
         let watchers = stages.watchers(self.stage).filter(|watchers| watchers.are_any());
         if let (Some(watchers), Some(seat)) = (watchers, &self.seat) {
             // What a policy says of traces changes nothing in them.
-            let is_redacted = pipeline.is_redacted_at_step(snapshot, step);
+            let is_redacted = pipeline.redaction(snapshot).is_at_step(step);
             let is_redacted = (is_redacted, is_redacted);
             self.audience = Audience::of(pipeline, &seat.generation, self.stage, watchers, is_redacted);
         }

@@ -377,3 +377,27 @@ async fn redacted_is_what_the_last_editing_stage_has_judged() {
         assert_eq!(recorders[0].0.seen().iter().map(|kept| kept.generation).collect::<Vec<_>>(), [1, 2]);
     }
 }
+
+/// What waits behind a stage that begins to edit came by it before that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_waited_since_before_a_change_is_not_redacted() {
+    let stage = |name: &str, number, edits| {
+        let fake = FakeGeneration::new(name, guest(0, FaultKind::Trap));
+        Arc::new(FakeGeneration { number, edits, ..fake }) as Arc<dyn Generation>
+    };
+    let generations = vec![stage("redactor", 1, true), stage("beside", 1, false), stage("behind", 1, false)];
+    let steps = vec![Step::Guests(vec![0, 1]), merge(100, None, Duration::from_millis(1)), Step::Guests(vec![2])];
+    let rig = Rig::new(Signal::Logs, 1, generations, vec![steps], vec![]);
+    let redacted = || {
+        let redaction = rig.pipelines[0].redaction(&rig.stages.snapshot());
+        (redaction.is_before(1), redaction.is_at_step(1), redaction.is_before(2))
+    };
+    assert_eq!(redacted(), (true, true, true));
+    rig.stages.commit(vec![(0, stage("redactor", 2, true))]);
+    assert_eq!(redacted(), (true, true, true), "it was judged by what edits, as before");
+    rig.stages.commit(vec![(0, stage("redactor", 3, false))]);
+    assert_eq!(redacted(), (false, false, false));
+    rig.stages.commit(vec![(0, stage("redactor", 4, true))]);
+    assert_eq!(redacted(), (true, false, false), "what waits at the merge may have come by the one before");
+    rig.finish().await;
+}
