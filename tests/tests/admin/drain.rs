@@ -26,7 +26,7 @@ async fn busy() -> (Engine, Sink, Arc<Workload>, client::Report) {
     let config = Config::new().processor(STAGE, &drop_spans(EARLY_RULE)).sink(sink.address, keys).verbose();
     let engine = Engine::start(&config.text()).await.unwrap();
     let workload = Workload::new(Shape { requests: 3, items_per_request: 10, ..Shape::new(Signal::Traces) });
-    let report = client::run(engine.addresses.grpc, &workload, 1, Plan::grpc(60)).await.unwrap();
+    let report = client::run(engine.addresses.grpc, &workload, 1, Plan::grpc(100)).await.unwrap();
     assert_eq!(report.first_failure(), None);
     (engine, sink, workload, report)
 }
@@ -87,8 +87,8 @@ async fn the_verb_waits_until_the_engine_is_gone() {
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
     assert!(done.stdout.ends_with("the engine is gone; nothing was left\n"), "{done:?}");
     assert!(engine.process.wait(BOUND).unwrap().success());
-    assert_eq!(report.settled.len(), 60);
-    assert!(sink.attempts() >= 60);
+    assert_eq!(report.settled.len(), 100);
+    assert!(sink.attempts() >= 100);
     let done = engine.command(&["drain"]).await.unwrap();
     assert_eq!(done.code, Some(5), "{done:?}");
 }
