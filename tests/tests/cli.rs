@@ -30,8 +30,20 @@ async fn help_of_each_verb() {
     let done = run(directory.path(), &["--help"]).await.unwrap();
     assert_eq!(done.code, Some(0));
     golden("help", &done.stdout);
-    for verb in ["run", "validate", "components", "inspect", "swap", "rollback", "generations", "reload", "why", "demo"]
-    {
+    for verb in [
+        "run",
+        "validate",
+        "components",
+        "inspect",
+        "swap",
+        "rollback",
+        "generations",
+        "reload",
+        "operations",
+        "drain",
+        "why",
+        "demo",
+    ] {
         assert!(done.stdout.contains(&format!("\n  {verb}")), "{verb} is in the list");
         let done = run(directory.path(), &[verb, "--help"]).await.unwrap();
         assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{verb}");
