@@ -100,12 +100,28 @@ impl Engine {
         .await
     }
 
+    /// The same by another build of the engine.
+    pub async fn start_build(build: &Path, config: &str) -> Result<Self> {
+        let prepare = |directory: &Path, addresses: &Addresses| {
+            Ok(fs::write(directory.join("sluicebox.yaml"), addresses.fill(config))?)
+        };
+        Self::start_build_in(build, &[], prepare).await
+    }
+
     /// The same with a directory that `prepare` fills: it has to leave a `sluicebox.yaml` in it.
     pub async fn start_in(arguments: &[&str], prepare: impl FnOnce(&Path, &Addresses) -> Result<()>) -> Result<Self> {
+        Self::start_build_in(&binary()?, arguments, prepare).await
+    }
+
+    async fn start_build_in(
+        build: &Path,
+        arguments: &[&str],
+        prepare: impl FnOnce(&Path, &Addresses) -> Result<()>,
+    ) -> Result<Self> {
         let addresses = Addresses::free()?;
         let directory = tempfile::tempdir()?;
         prepare(directory.path(), &addresses)?;
-        let mut command = Command::new(binary()?);
+        let mut command = Command::new(build);
         command.arg("--config").arg(directory.path().join("sluicebox.yaml")).args(arguments);
         command.envs(environment(directory.path())).current_dir(directory.path());
         let mut engine = Self { addresses, process: Process::spawn(command, directory)? };

@@ -23,6 +23,7 @@ pub mod rollback;
 pub mod run;
 pub mod stages;
 pub mod swap;
+pub mod tap;
 mod transport;
 pub mod try_it;
 pub mod validate;
@@ -77,6 +78,8 @@ enum Verb {
     Drain(drain::DrainArgs),
     /// Show what a component, a stage or a pipeline makes of requests, without serving anything.
     Try(try_it::TryArgs),
+    /// Show what a stage of a running engine is shown and what it makes of it, as it happens.
+    Tap(tap::TapArgs),
     /// Tell what tail samplers of a running engine did with a trace.
     Why(why::WhyArgs),
     /// Run a configuration with made-up traffic and show what goes in and comes out.
@@ -125,6 +128,7 @@ pub fn main(bundled: &'static [Bundled]) -> ExitCode {
         Verb::Operations(args) => operations::run(&args, &mut out),
         Verb::Drain(args) => drain::run(&args, &mut out),
         Verb::Try(args) => try_it::run(&args, bundled, &mut out),
+        Verb::Tap(args) => tap::run(&args, &mut out),
         Verb::Why(args) => why::run(&args, &mut out),
         Verb::Demo(args) => blocking(demo::run(args, &mut out)),
     };

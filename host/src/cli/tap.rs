@@ -116,7 +116,10 @@ struct Come {
 /// Shows it until it ends; exit 1 where the engine ends it before its time.
 pub fn run(args: &TapArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     if let Some(file) = args.save.as_ref().filter(|file| !args.force && file.exists()) {
-        complain(&format!("error[E0541]: {} is there already\n  help:   name another file, or use --force", file.display()));
+        complain(&format!(
+            "error[E0541]: {} is there already\n  help:   name another file, or use --force",
+            file.display()
+        ));
         return Ok(ExitCode::from(exit::FAILED));
     }
     let come = match wait(follow(args, out))? {

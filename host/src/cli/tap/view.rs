@@ -49,9 +49,19 @@ impl View {
             names.filter_map(Value::as_str).map(printable).collect::<Vec<_>>().join(", ")
         };
         let point = if text(tap, "kind") == "processor" { text(tap, "point") } else { text(tap, "kind") };
-        writeln!(out, "tapping {} ({point}) in {}, data access {}", self.stage, list("pipelines"), text(tap, "data_access"))?;
+        writeln!(
+            out,
+            "tapping {} ({point}) in {}, data access {}",
+            self.stage,
+            list("pipelines"),
+            text(tap, "data_access")
+        )?;
         let withheld = list("withheld");
-        if withheld.is_empty() { Ok(()) } else { writeln!(out, "nothing is shown of {withheld}: it is not redacted there") }
+        if withheld.is_empty() {
+            Ok(())
+        } else {
+            writeln!(out, "nothing is shown of {withheld}: it is not redacted there")
+        }
     }
 }
 

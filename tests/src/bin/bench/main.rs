@@ -53,6 +53,10 @@ struct Arguments {
     /// Traces that wait while tail sampling is measured, comma separated.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 100_000, 1_000_000])]
     waiting_traces: Vec<u64>,
+    /// Another build of the engine, such as one from before a change: it runs every scenario in the same rounds, and the ratio of this one to
+    /// it is told. That is how it is shown that taps cost nothing while none is open.
+    #[arg(long, value_name = "BINARY")]
+    against: Option<PathBuf>,
     /// Also write all figures here.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -124,6 +128,8 @@ const SCENARIOS: [Scenario; 7] = [
 /// A process under test and what it did in each round.
 struct Subject {
     scenario: &'static Scenario,
+    /// By the other build.
+    is_other: bool,
     workload: Arc<Workload>,
     process: Process,
     address: SocketAddr,
@@ -140,6 +146,13 @@ struct Round {
     p50: Duration,
     p99: Duration,
     rss_bytes: u64,
+}
+
+impl Subject {
+    fn name(&self) -> String {
+        let mark = if self.is_other { "'" } else { "" };
+        format!("{}{mark}", self.scenario.name)
+    }
 }
 
 fn main() -> Result<()> {
@@ -181,7 +194,10 @@ async fn processors(arguments: &Arguments) -> Result<serde_json::Value> {
             || arguments.scenarios.iter().any(|s| s == scenario.name)
         {
             let workload = if scenario.fresh { &fresh } else { &workload };
-            subjects.push(start(scenario, workload, sink.address).await?);
+            subjects.push(start(scenario, workload, sink.address, None).await?);
+            if let Some(other) = arguments.against.as_ref().filter(|_| scenario.name != PROXY) {
+                subjects.push(start(scenario, workload, sink.address, Some(other)).await?);
+            }
         }
     }
     say(&format!("{}\n{}", machine(), load(arguments, &workload)))?;
@@ -228,15 +244,25 @@ fn pool(spans_per_request: usize) -> usize {
     ((64 << 20) / (548 * spans_per_request.max(1))).clamp(16, 4096)
 }
 
-async fn start(scenario: &'static Scenario, workload: &Arc<Workload>, sink: SocketAddr) -> Result<Subject> {
+async fn start(
+    scenario: &'static Scenario,
+    workload: &Arc<Workload>,
+    sink: SocketAddr,
+    other: Option<&PathBuf>,
+) -> Result<Subject> {
     let (process, address) = if scenario.name == PROXY {
         start_proxy(sink).await?
     } else {
-        let started = Engine::start(&config(scenario, sink)).await;
+        let config = config(scenario, sink);
+        let started = match other {
+            Some(build) => Engine::start_build(build, &config).await,
+            None => Engine::start(&config).await,
+        };
         let engine = started.with_context(|| format!("scenario {}", scenario.name))?;
         (engine.process, engine.addresses.grpc)
     };
-    Ok(Subject { scenario, workload: Arc::clone(workload), process, address, rounds: Vec::new() })
+    let is_other = other.is_some();
+    Ok(Subject { scenario, is_other, workload: Arc::clone(workload), process, address, rounds: Vec::new() })
 }
 
 async fn start_proxy(sink: SocketAddr) -> Result<(Process, SocketAddr)> {
@@ -304,7 +330,7 @@ fn round_line(round: u16, subjects: &[Subject]) -> String {
     for subject in subjects {
         if let Some(last) = subject.rounds.last() {
             // Writing to a String cannot fail.
-            let _infallible = write!(line, "  {} {:.0} ns", subject.scenario.name, last.cpu_nanoseconds_per_span);
+            let _infallible = write!(line, "  {} {:.0} ns", subject.name(), last.cpu_nanoseconds_per_span);
         }
     }
     line
@@ -322,7 +348,7 @@ fn table(subjects: &[Subject]) -> String {
         let _infallible = writeln!(
             out,
             "{:<12} {:>8.0} ({:.0} to {:.0}) {:>8.2} ({:.2} to {:.2}) {:>10.0} {:>8.2} {:>8.2} {:>8.0}",
-            subject.scenario.name,
+            subject.name(),
             cpu.median,
             cpu.least,
             cpu.most,
@@ -341,10 +367,16 @@ fn table(subjects: &[Subject]) -> String {
         let _infallible = writeln!(
             out,
             "{}: {}; {spans} spans in, {} at the sink, {dropped} dropped by the rule, none lost, none twice",
-            subject.scenario.name,
+            subject.name(),
             subject.scenario.what,
             spans - dropped
         );
+    }
+    for pair in subjects.windows(2).filter(|pair| pair[1].is_other) {
+        let Spread { median, least, most } = ratios(&pair[0], &pair[1]);
+        // Writing to a String cannot fail.
+        let _infallible =
+            writeln!(out, "{}: {median:.3} ({least:.3} to {most:.3}) times the other build", pair[0].name());
     }
     out + "Median of the rounds (least to most). CPU time is user + system of the process under test."
 }
@@ -360,9 +392,9 @@ fn spread(subject: &Subject, of: impl Fn(&Round) -> f64) -> Spread {
     spread_of(subject.rounds.iter().map(of).collect())
 }
 
-/// Of each round against the proxy in the same round.
-fn ratios(subject: &Subject, proxy: &Subject) -> Spread {
-    let pairs = subject.rounds.iter().zip(&proxy.rounds);
+/// Of each round against another subject in the same round.
+fn ratios(subject: &Subject, other: &Subject) -> Spread {
+    let pairs = subject.rounds.iter().zip(&other.rounds);
     spread_of(pairs.map(|(a, b)| a.cpu_nanoseconds_per_span / b.cpu_nanoseconds_per_span).collect())
 }
 
@@ -392,7 +424,7 @@ fn figures(arguments: &Arguments, workload: &Workload, subjects: &[Subject]) -> 
                 })
                 .collect();
             (
-                subject.scenario.name.to_owned(),
+                subject.name(),
                 json!({ "what": subject.scenario.what, "processor": subject.scenario.processor, "rounds": rounds }),
             )
         })
