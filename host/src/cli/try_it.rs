@@ -192,9 +192,10 @@ fn component(file: &Path, config: Option<&Path>, input: Input, bundled: &'static
             alone(Alone::File(&file, &info), config, input, &runtime)
         }
         Err(error) => {
-            let causes: Vec<_> = report::causes(&error).collect();
+            let told = error.to_string();
+            let causes: Vec<_> = report::causes(&error).filter(|cause| !told.contains(cause)).collect();
             let help = "name a component built for this engine; `sluicebox inspect FILE` shows what a file is";
-            Ok(Err(refused("E0547", &error.to_string(), &causes, help, exit::CONFIG)))
+            Ok(Err(refused("E0547", &told, &causes, help, exit::CONFIG)))
         }
     }
 }

@@ -189,7 +189,11 @@ impl Assembling {
                 Err(fault) => note(policy, fault, true, traces.len() as u64),
             }
         }
-        let Decided { decisions, too_large_spans, refused, .. } = decided.unwrap_or_default();
+        let Decided { decisions, too_large_spans, refused, memory_bytes, .. } = decided.unwrap_or_default();
+        for (name, bytes) in memory_bytes {
+            let cost = policies.iter_mut().find(|policy| policy.name == name).and_then(|policy| policy.cost.as_mut());
+            cost.into_iter().for_each(|cost| cost.memory_bytes = bytes);
+        }
         told.shown = decisions.len() as u64;
         told.decisions_left_out = told.shown.saturating_sub(DECISIONS_MAX as u64);
         for refusal in refused.into_iter().take(FAULTS_MAX) {
