@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
+use http::StatusCode;
 use serde_json::Value;
 
 use crate::admin::TryRequest;
@@ -179,6 +180,8 @@ async fn ask(args: &TryArgs, text: &[u8]) -> anyhow::Result<Told> {
         Answered::Yes(answer) => {
             Ok(serde_json::from_value(answer).context("the engine's answer is not of this version")?)
         }
+        // The input was read here before, so it is the configuration.
+        Answered::Refused(StatusCode::UNPROCESSABLE_ENTITY) => Err(ExitCode::from(exit::CONFIG)),
         Answered::Refused(_) => Err(ExitCode::from(exit::FAILED)),
         Answered::Unreachable => Err(ExitCode::from(exit::UNREACHABLE)),
     })

@@ -116,7 +116,7 @@ impl Assembling {
         let mut told = self.component(name, "stage");
         let mut bytes_left = CHANGES_BYTES_MAX;
         for sighting in sightings {
-            let Sighting::Seen { stage, before, after, .. } = sighting else { continue };
+            let Sighting::Seen { stage, before, after } = sighting else { continue };
             if stage != name {
                 continue;
             }
@@ -176,7 +176,7 @@ impl Assembling {
         let StepRun { sightings, decided } = run.unwrap_or(StepRun { sightings: Vec::new(), decided: None });
         let mut votes = Votes::new();
         for sighting in &sightings {
-            let Sighting::Voted { stage, traces, votes: said, .. } = sighting else { continue };
+            let Sighting::Voted { stage, traces, votes: said } = sighting else { continue };
             let Some(policy) = policies.iter_mut().find(|policy| policy.name == *stage) else { continue };
             policy.shown += traces.len() as u64;
             match said {

@@ -120,7 +120,7 @@ async fn the_api_refuses_with_codes() {
     };
     refused(json!({"stage": "filter/nope", "input": spans}), 404, "E0546", "filter/health").await;
     refused(json!({"pipeline": "nope", "input": spans}), 404, "E0546", "traces").await;
-    refused(json!({"stage": "filter/health", "input": logs}), 422, "E0546", "is for traces").await;
+    refused(json!({"stage": "filter/health", "input": logs}), 400, "E0546", "is for traces").await;
     refused(json!({"stage": "filter/health", "pipeline": "traces", "input": spans}), 422, "E0546", "only one").await;
     refused(json!({"input": spans}), 422, "E0546", "name a stage or a pipeline").await;
     refused(json!({"stage": "filter/health", "input": 5}), 422, "E0545", "resourceSpans").await;
@@ -129,6 +129,12 @@ async fn the_api_refuses_with_codes() {
     refused(json!({"stage": "filter/health", "digest": "ab", "input": spans}), 404, "E0546", "/v1/components").await;
     let broken = json!({"traces": {"span": ["name =="]}});
     refused(json!({"stage": "filter/health", "config": broken, "input": spans}), 422, "E0547", "configure").await;
+    let (input, config) = (
+        write(engine.directory(), "input.json", SPANS),
+        write(engine.directory(), "c.json", "{traces: {span: ['x==']}}"),
+    );
+    let done = engine.command(&["try", "filter/health", "--config", &config, "--input", &input]).await.unwrap();
+    said(&done, 3, &["error[E0547]", "at step configure"]);
     let large = SPANS.replace("\"b\"", &format!("\"{}\"", "b".repeat(10 << 20)));
     let large = format!(r#"{{"stage": "filter/health", "input": {large}}}"#);
     let (status, _) = engine.post("/v1/try", "application/json", large.into()).await.unwrap();
