@@ -196,7 +196,7 @@ fn understood(api: &Api, body: &[u8]) -> Result<(Wanted, Input), Box<Refused>> {
         let status = match error {
             Unwanted::NoPipeline { .. } | Unwanted::NoStage { .. } => StatusCode::NOT_FOUND,
             Unwanted::NoneOfSignal { .. } | Unwanted::Several { .. } | Unwanted::WrongSignal { .. } => {
-                StatusCode::UNPROCESSABLE_ENTITY
+                StatusCode::BAD_REQUEST
             }
         };
         subject(status, error.to_string())

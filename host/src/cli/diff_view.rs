@@ -71,8 +71,8 @@ pub fn show(tried: &Tried, colors: Colors, out: &mut dyn Write) -> io::Result<()
     if tried.is_late {
         writeln!(out, "{}", colors.paint(Color::Red, "there was no time for all of it"))?;
     }
-    let summary =
-        format!("{}: {} of {} {} come out", harmless(&tried.name), tried.left, tried.records, items(&tried.signal));
+    let of_all = count(tried.records, item(&tried.signal));
+    let summary = format!("{}: {} of {of_all} come out", harmless(&tried.name), tried.left);
     writeln!(out, "{}", colors.paint(Color::Bold, &summary))?;
     mismatches(tried, colors, out)
 }
@@ -82,25 +82,25 @@ fn step(signal: &str, step: &TriedStep, colors: Colors, out: &mut dyn Write) -> 
     match step.kind.as_str() {
         "sampler" => {
             let kept = step.decisions.iter().filter(|decision| decision.state == "kept").count();
-            writeln!(out, "{name}: {} traces decided, {kept} kept", step.shown)?;
+            writeln!(out, "{name}: {} decided, {kept} kept", count(step.shown, "trace"))?;
             for decided in &step.decisions {
                 decision(decided, colors, out)?;
             }
             more(step.decisions_left_out, out)?;
         }
-        "policy" => writeln!(out, "{name} {}: {} traces judged", digest(step), step.shown)?,
+        "policy" => writeln!(out, "{name} {}: {} judged", digest(step), count(step.shown, "trace"))?,
         "passed_through" => return writeln!(out, "{name}: nothing waits here"),
         _ => {
             let unjudged: u64 = step.faults.iter().map(|fault| fault.records).sum();
             let same = step.shown.saturating_sub(step.dropped + step.changed + unjudged);
             let counts = format!("{} dropped, {} changed, {same} unchanged", step.dropped, step.changed);
-            writeln!(out, "{name} {}: {} {} shown, {counts}", digest(step), step.shown, items(signal))?;
+            writeln!(out, "{name} {}: {} shown, {counts}", digest(step), count(step.shown, item(signal)))?;
             for changed in &step.changes {
                 record(changed, colors, out)?;
             }
             more(step.left_out, out)?;
             for (rule, places) in &step.edited_by_rule {
-                writeln!(out, "  {places} places edited by {}", harmless(rule))?;
+                writeln!(out, "  {} edited by {}", count(*places, "place"), harmless(rule))?;
             }
         }
     }
@@ -159,7 +159,7 @@ fn decision(decision: &TriedDecision, colors: Colors, out: &mut dyn Write) -> io
         Some(policy) => format!("by {}", harmless(policy)),
         None => "as no policy said anything".to_owned(),
     };
-    let spans = decision.spans.map(|spans| format!("{spans} spans"));
+    let spans = decision.spans.map(|spans| count(spans, "span"));
     let probability = decision.probability.map(|probability| format!("probability {}", rounded(probability)));
     let trigger = decision.trigger.as_deref().map(harmless);
     let rest: Vec<_> = [spans, probability, trigger].into_iter().flatten().collect();
@@ -188,8 +188,9 @@ fn cost(cost: TriedCost, colors: Colors, out: &mut dyn Write) -> io::Result<()> 
     let TriedCost { build_seconds, calls, call_seconds, memory_bytes } = cost;
     let kib = memory_bytes >> 10;
     let line = format!(
-        "  cost: built in {}, {calls} calls in {}, {kib} KiB of memory",
+        "  cost: built in {}, {} in {}, {kib} KiB of memory",
         millis(build_seconds),
+        count(calls, "call"),
         millis(call_seconds)
     );
     writeln!(out, "{}", colors.paint(Color::Dim, &line))
@@ -204,13 +205,17 @@ fn digest(step: &TriedStep) -> String {
     format!("(sha256:{})", digest.chars().take(DIGEST_CHARS).collect::<String>())
 }
 
-/// What records of a signal are called.
-fn items(signal: &str) -> &'static str {
+/// What a record of a signal is called.
+fn item(signal: &str) -> &'static str {
     match signal {
-        "traces" => "spans",
-        "metrics" => "data points",
-        _ => "log records",
+        "traces" => "span",
+        "metrics" => "data point",
+        _ => "log record",
     }
+}
+
+fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// A probability comes from 56 bits: more digits than anybody wrote.
@@ -231,7 +236,7 @@ pub fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         let steers = c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
         if steers { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
+use http::StatusCode;
 use serde_json::Value;
 
 use crate::admin::TryRequest;
@@ -179,6 +180,8 @@ async fn ask(args: &TryArgs, text: &[u8]) -> anyhow::Result<Told> {
         Answered::Yes(answer) => {
             Ok(serde_json::from_value(answer).context("the engine's answer is not of this version")?)
         }
+        // The input was read here before, so it is the configuration.
+        Answered::Refused(StatusCode::UNPROCESSABLE_ENTITY) => Err(ExitCode::from(exit::CONFIG)),
         Answered::Refused(_) => Err(ExitCode::from(exit::FAILED)),
         Answered::Unreachable => Err(ExitCode::from(exit::UNREACHABLE)),
     })
@@ -192,9 +195,10 @@ fn component(file: &Path, config: Option<&Path>, input: Input, bundled: &'static
             alone(Alone::File(&file, &info), config, input, &runtime)
         }
         Err(error) => {
-            let causes: Vec<_> = report::causes(&error).collect();
+            let told = error.to_string();
+            let causes: Vec<_> = report::causes(&error).filter(|cause| !told.contains(cause)).collect();
             let help = "name a component built for this engine; `sluicebox inspect FILE` shows what a file is";
-            Ok(Err(refused("E0547", &error.to_string(), &causes, help, exit::CONFIG)))
+            Ok(Err(refused("E0547", &told, &causes, help, exit::CONFIG)))
         }
     }
 }

@@ -94,8 +94,6 @@ pub enum Sighting {
         before: Vec<Bytes>,
         /// What it made of them.
         after: Made,
-        /// In its calls.
-        elapsed: Duration,
     },
     /// A policy.
     Voted {
@@ -105,8 +103,6 @@ pub enum Sighting {
         traces: Vec<[u8; 16]>,
         /// What it said of each.
         votes: Result<Vec<PolicyVote>, Fault>,
-        /// In its call.
-        elapsed: Duration,
     },
 }
 
@@ -269,12 +265,12 @@ impl Watcher for Sightings {
             After::Failed(fault) => Made::Failed(fault.clone()),
         };
         let stage = seen.point.generation.stage().to_owned();
-        self.push(Sighting::Seen { stage, before: seen.before.to_vec(), after, elapsed: seen.elapsed });
+        self.push(Sighting::Seen { stage, before: seen.before.to_vec(), after });
     }
 
     fn voted(&self, voted: &Voted<'_>) {
         let votes = voted.votes.map(<[PolicyVote]>::to_vec).map_err(Fault::clone);
         let stage = voted.point.generation.stage().to_owned();
-        self.push(Sighting::Voted { stage, traces: voted.traces.ids.clone(), votes, elapsed: voted.elapsed });
+        self.push(Sighting::Voted { stage, traces: voted.traces.ids.clone(), votes });
     }
 }

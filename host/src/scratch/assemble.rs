@@ -116,7 +116,7 @@ impl Assembling {
         let mut told = self.component(name, "stage");
         let mut bytes_left = CHANGES_BYTES_MAX;
         for sighting in sightings {
-            let Sighting::Seen { stage, before, after, .. } = sighting else { continue };
+            let Sighting::Seen { stage, before, after } = sighting else { continue };
             if stage != name {
                 continue;
             }
@@ -176,7 +176,7 @@ impl Assembling {
         let StepRun { sightings, decided } = run.unwrap_or(StepRun { sightings: Vec::new(), decided: None });
         let mut votes = Votes::new();
         for sighting in &sightings {
-            let Sighting::Voted { stage, traces, votes: said, .. } = sighting else { continue };
+            let Sighting::Voted { stage, traces, votes: said } = sighting else { continue };
             let Some(policy) = policies.iter_mut().find(|policy| policy.name == *stage) else { continue };
             policy.shown += traces.len() as u64;
             match said {
@@ -189,7 +189,11 @@ impl Assembling {
                 Err(fault) => note(policy, fault, true, traces.len() as u64),
             }
         }
-        let Decided { decisions, too_large_spans, refused, .. } = decided.unwrap_or_default();
+        let Decided { decisions, too_large_spans, refused, memory_bytes, .. } = decided.unwrap_or_default();
+        for (name, bytes) in memory_bytes {
+            let cost = policies.iter_mut().find(|policy| policy.name == name).and_then(|policy| policy.cost.as_mut());
+            cost.into_iter().for_each(|cost| cost.memory_bytes = bytes);
+        }
         told.shown = decisions.len() as u64;
         told.decisions_left_out = told.shown.saturating_sub(DECISIONS_MAX as u64);
         for refusal in refused.into_iter().take(FAULTS_MAX) {

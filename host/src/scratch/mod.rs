@@ -85,7 +85,9 @@ pub fn begin(
     let work = move || {
         // Where that is not allowed it runs like all others.
         let _unchanged = rustix::process::nice(NICE);
-        tell(run(&given, &wanted, &input));
+        // What stages log and how they fail is told to who tries them: in the engine's log it would be of what serves.
+        let silent = tracing::subscriber::NoSubscriber::new();
+        tell(tracing::subscriber::with_default(silent, || run(&given, &wanted, &input)));
     };
     let thread = std::thread::Builder::new().name("try".to_owned()).stack_size(STACK_BYTES);
     thread.spawn(work).map(drop).map_err(TryError::Thread)
@@ -107,10 +109,7 @@ fn run(given: &Given, wanted: &Wanted, input: &Input) -> Result<Tried, TryError>
     let mut generations = Vec::with_capacity(wanted.stages.len());
     for stage in &wanted.stages {
         let started = Instant::now();
-        // Its lines would stand in the log of the engine, as if it served there.
-        let mut quiet = stage.clone();
-        quiet.limits.log_lines_per_second = 0;
-        let built = (given.build)(&quiet);
+        let built = (given.build)(stage);
         let generation = built.map_err(|source| TryError::Stage { stage: Box::new(stage.clone()), source })?;
         assembling.built(&generation, started.elapsed());
         generations.push(generation);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::model::{Config, Pipeline, Stage, StageRole, Step, TailSampling};
+use crate::config::model::{Config, Pipeline, Stage, Step, TailSampling};
 use crate::signal::Signal;
 
 /// Stages and steps that requests of one signal go through.
@@ -112,22 +112,22 @@ impl Wanted {
     /// # Errors
     /// See [`Unwanted`].
     pub fn stage(config: &Config, name: &str, signal: Signal) -> Result<Wanted, Unwanted> {
-        let mut steps = config.pipelines.iter().flat_map(|pipeline| pipeline.steps.iter().map(move |s| (pipeline, s)));
-        let known = steps.clone().filter_map(|(pipeline, step)| Some((pipeline, alone(step, name)?)));
-        let mut takes: Vec<Signal> = known.clone().map(|(pipeline, _)| pipeline.signal).collect();
-        takes.dedup();
-        if let Some((_, step)) = known.into_iter().find(|(pipeline, _)| pipeline.signal == signal) {
+        let steps = || config.pipelines.iter().flat_map(|pipeline| pipeline.steps.iter().map(move |s| (pipeline, s)));
+        let standing = || steps().filter_map(|(pipeline, step)| Some((pipeline.signal, alone(step, name)?)));
+        if let Some((_, step)) = standing().find(|(of, _)| *of == signal) {
             return Ok(Wanted::of_steps(config, name, signal, &[step]));
         }
+        let mut takes: Vec<String> = standing().map(|(of, _)| of.to_string()).collect();
+        takes.dedup();
         if !takes.is_empty() {
-            let takes = takes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-            return Err(Unwanted::WrongSignal { name: name.to_owned(), takes, signal });
+            return Err(Unwanted::WrongSignal { name: name.to_owned(), takes: takes.join(" and "), signal });
         }
-        let mut known: Vec<&str> = config.stages.iter().map(|stage| stage.name.as_str()).collect();
-        known.extend(steps.by_ref().filter_map(|(_, step)| match step {
-            Step::Sample(keys) => Some(keys.name.as_str()),
+        let sampler = |step: &Step| match step {
+            Step::Sample(keys) => Some(keys.name.clone()),
             Step::Guest(_) | Step::Merge(_) => None,
-        }));
+        };
+        let mut known: Vec<String> = config.stages.iter().map(|stage| stage.name.clone()).collect();
+        known.extend(steps().filter_map(|(_, step)| sampler(step)));
         known.sort_unstable();
         known.dedup();
         Err(Unwanted::NoStage { name: name.to_owned(), known: known.join(", ") })
@@ -158,11 +158,6 @@ impl Wanted {
         if self.stages.iter().all(|known| known.name != stage) {
             self.stages.extend(config.stages.iter().find(|known| known.name == stage).cloned());
         }
-    }
-
-    /// Whether a stage is a policy.
-    pub fn is_policy(&self, stage: &str) -> bool {
-        self.stages.iter().any(|known| known.name == stage && known.role == StageRole::Policy)
     }
 }
 

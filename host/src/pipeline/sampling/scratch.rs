@@ -28,6 +28,8 @@ pub struct Decided {
     pub refused: Vec<String>,
     /// What goes on.
     pub released: Vec<Bytes>,
+    /// Guest memory of each policy stage after its last call.
+    pub memory_bytes: Vec<(String, u64)>,
 }
 
 /// Has the traces of these requests decided by the policies of this step: as if nothing else came until their wait was over.
@@ -58,6 +60,11 @@ pub(in crate::pipeline) fn decide(
         deciding.take(at(Duration::ZERO), request);
     }
     deciding.decide_due(at(wait));
+    // It is counted as long as the panel has its instances.
+    let memory = |stage: &str| u64::try_from(pipeline.all_metrics.stage(stage).memory_bytes.get()).unwrap_or_default();
+    let snapshot = pipeline.stages.snapshot();
+    let names = terms.units.iter().filter_map(|&unit| Some(snapshot.get(unit)?.stage().to_owned()));
+    deciding.decided.memory_bytes = names.map(|name| (name.clone(), memory(&name))).collect();
     deciding.decided
 }
 
