@@ -110,7 +110,8 @@ async fn a_good_candidate_commits_by_itself_at_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_of_a_candidate_cost_nobody_anything() {
     let component = guest("misbehaving").unwrap();
-    let keys = |behaviour: &str| format!("component: {component}, config: {{ behaviour: {behaviour} }}");
+    let keys =
+        |behaviour: &str| format!("component: {component}, grants: [state], config: {{ behaviour: {behaviour} }}");
     let processors = Config::new().processor(FILTER, &filter(HEALTH)).processor("wasm/bad", &keys("noop"));
     let lab = Lab::start_with("off", processors).await;
     let sender = lab.sender(shop).await;

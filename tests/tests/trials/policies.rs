@@ -59,7 +59,8 @@ async fn a_policy_that_keeps_nothing_is_rolled_back() {
     let stage = stage.unwrap().to_owned();
     let sender = lab.sender(shop).await;
     sender.goes_on(20).await;
-    let keys = r#"{ policies: [{ name: mine, type: string_attribute, string_attribute: { key: route, values: [/none] } }], decision_wait: 10ms }"#;
+    let keys =
+        r#"{ policies: [{ name: mine, type: string_attribute, string_attribute: { key: route, values: [/none] } }] }"#;
     let candidate = lab.file("candidate.yaml", keys);
     let began = sender.sent();
     let done = lab.command(&["swap", &stage, "--config", &candidate, "--canary", "20%", "--hold", "10m"]).await;
