@@ -122,8 +122,10 @@ impl Lab {
 
     /// The same, once this step is under way.
     pub async fn at_step(&self, stage: &str, step: &str) -> Value {
-        let is_there =
-            |operation: &Value| operation["steps"].as_array().unwrap().last().is_some_and(|last| last["step"] == step);
+        let is_there = |operation: &Value| {
+            let last = operation["steps"].as_array().unwrap().last();
+            operation["state"] == "running" && last.is_some_and(|last| last["step"] == step)
+        };
         self.operation(stage, step, is_there).await
     }
 

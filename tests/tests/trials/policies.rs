@@ -24,7 +24,7 @@ async fn a_policy_that_faults_is_rolled_back_and_costs_no_trace() {
     let candidate = lab.file("candidate.yaml", "behaviour: trap");
     let done = lab.command(&["swap", STAGE, "--config", &candidate, "--canary", "20%", "--hold", "10m"]).await;
     assert_eq!(done.code, Some(6), "{}\n{}", done.stdout, done.stderr);
-    assert!(done.stderr.contains("refused at step canary: faults: 1 in"), "{}", done.stderr);
+    assert!(done.stderr.contains("refused at step canary: faults: "), "{}", done.stderr);
     let shadow = lab.command(&["shadow", STAGE, "--config", &candidate, "--percent", "50%", "--for", "2s"]).await;
     assert!(shadow.code == Some(6) && shadow.stdout.contains("worse: faults"), "{}\n{}", shadow.stdout, shadow.stderr);
     sender.goes_on(20).await;
@@ -59,7 +59,8 @@ async fn a_policy_that_keeps_nothing_is_rolled_back() {
     let stage = stage.unwrap().to_owned();
     let sender = lab.sender(shop).await;
     sender.goes_on(20).await;
-    let keys = r#"{ policies: [{ name: mine, type: string_attribute, string_attribute: { key: route, values: [/none] } }], decision_wait: 10ms }"#;
+    let keys =
+        r#"{ policies: [{ name: mine, type: string_attribute, string_attribute: { key: route, values: [/none] } }] }"#;
     let candidate = lab.file("candidate.yaml", keys);
     let began = sender.sent();
     let done = lab.command(&["swap", &stage, "--config", &candidate, "--canary", "20%", "--hold", "10m"]).await;

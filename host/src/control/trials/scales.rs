@@ -12,7 +12,7 @@ use crate::config::model::DataAccess;
 use crate::pipeline::aside::Made;
 use crate::pipeline::stage::PolicyVote;
 use crate::signal::Signal;
-use crate::tail::traces::Traces;
+use crate::tail::traces::{Traces, Trigger};
 use crate::tail::verdict::{THRESHOLD_UNKNOWN, Vote};
 
 /// What stands for a key of attributes where telemetry may not be shown.
@@ -115,10 +115,17 @@ impl Scales {
         serving: Result<&[PolicyVote], ()>,
         candidate: Result<&[PolicyVote], ()>,
     ) {
-        let kept = |votes: &[PolicyVote]| -> Vec<bool> {
-            votes.iter().zip(&traces.randomness).map(|(vote, &randomness)| is_kept(vote, randomness)).collect()
-        };
         if let (Ok(served), Ok(tried)) = (serving, candidate) {
+            // Those offered early come again, unless one of them settles them.
+            let is_decided = |trace: usize| {
+                let is_settled = |votes: &[PolicyVote]| votes.get(trace).is_some_and(|vote| vote.is_settled);
+                let is_early = traces.triggers.get(trace) == Some(&(Trigger::Early as u8));
+                !is_early || is_settled(served) || is_settled(tried)
+            };
+            let kept = |votes: &[PolicyVote]| -> Vec<bool> {
+                let votes = votes.iter().zip(&traces.randomness).enumerate().filter(|(trace, _)| is_decided(*trace));
+                votes.map(|(_, (vote, &randomness))| is_kept(vote, randomness)).collect()
+            };
             let (served, tried) = (kept(served), kept(tried));
             for (tally, kept) in [(&mut self.serving, &served), (&mut self.candidate, &tried)] {
                 tally.judged(kept.len() as u64, kept.iter().filter(|kept| !**kept).count() as u64, []);

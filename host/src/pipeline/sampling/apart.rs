@@ -75,7 +75,7 @@ impl Panel {
     }
 }
 
-/// Tells a canary how a policy voted on traces that are decided whatever it votes.
+/// Tells a canary how a policy voted on traces that are decided by that.
 pub(super) fn tell_of_voted(canary: &Canary, by_candidate: bool, traces: &Traces, voted: Option<&[Verdict]>) {
     let is_kept = |trace: usize, verdict: &Verdict| {
         let is_above = verdict.threshold == THRESHOLD_UNKNOWN || randomness(traces, trace) >= verdict.threshold;
@@ -90,7 +90,8 @@ pub(super) fn tell_of_voted(canary: &Canary, by_candidate: bool, traces: &Traces
         return;
     };
     let decided = traces.triggers.iter().zip(voted).enumerate();
-    let decided = decided.filter(|(_, (trigger, _))| **trigger != Trigger::Early as u8);
+    // Those offered early come again, unless this settles them.
+    let decided = decided.filter(|(_, (trigger, verdict))| **trigger != Trigger::Early as u8 || verdict.is_settled);
     let (mut records, mut dropped) = (0, 0);
     for (trace, (_, verdict)) in decided {
         records += 1;

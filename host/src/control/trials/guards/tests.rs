@@ -127,7 +127,7 @@ fn chance_alone_rolls_hardly_anything_back_and_a_missing_rule_always_does() {
         wrong += usize::from(!findings(&serving, &sampled(&mut random, 20, 20, 10), Samples::Apart).is_empty());
         let missing = told(&serving, &sampled(&mut random, 20, 0, 10), Samples::Apart);
         caught += usize::from(missing.iter().any(|what| what.starts_with("edits")));
-        let greedy = told(&serving, &sampled(&mut random, 20, 20, 45), Samples::Apart);
+        let greedy = told(&serving, &sampled(&mut random, 200, 20, 45), Samples::Apart);
         dropping += usize::from(greedy.contains(&"drops".to_owned()));
     }
     assert!(wrong <= 5, "{wrong} of 500 good candidates were refused");
