@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::Request;
@@ -113,7 +113,15 @@ impl Tap {
     pub async fn try_open(engine: &Engine, request: Value) -> Result<Tap, (u16, Value)> {
         let admin = engine.addresses.admin;
         let file = token::file(&engine.directory().join("state"), admin.port());
-        let token = token::read(&file).unwrap();
+        // It is written a moment after the receivers listen.
+        let end = Instant::now() + BOUND;
+        let token = loop {
+            match token::read(&file) {
+                Some(token) => break token,
+                None => assert!(Instant::now() < end, "no token in {}", file.display()),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
         let request = Request::post(format!("http://{admin}/v1/taps"))
             .header("authorization", format!("Bearer {token}"))
             .header("content-type", "application/json")
