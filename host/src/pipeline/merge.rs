@@ -33,7 +33,7 @@ struct Waiting {
 
 impl Merger {
     /// How long it holds what comes, at most.
-    pub(super) fn timeout(&self) -> Duration {
+    pub(super) fn timeout(&self) -> std::time::Duration {
         self.keys.timeout
     }
 

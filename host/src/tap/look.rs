@@ -54,16 +54,16 @@ pub(super) enum Ends {
     Unheard,
 }
 
-struct Watched {
+/// Where it watches.
+#[derive(Default)]
+pub(super) struct Watched {
     stands: Vec<Stand>,
     watchings: Vec<Watching>,
 }
 
 impl Look {
-    /// Until it ends.
-    pub(super) fn run(mut self) -> Option<TapEnd> {
-        let mut watched = Watched { stands: Vec::new(), watchings: Vec::new() };
-        self.watch(&mut watched);
+    /// Until it ends. It watches already.
+    pub(super) fn run(mut self, mut watched: Watched) -> Option<TapEnd> {
         let mut bucket = Bucket::new(self.request.rate_per_second, Instant::now());
         let mut progress = (Instant::now(), TapCounts::default());
         let ends = loop {
@@ -119,7 +119,7 @@ impl Look {
     }
 
     /// Watches where the stage stands now; false where it stands nowhere.
-    fn watch(&self, watched: &mut Watched) -> bool {
+    pub(super) fn watch(&self, watched: &mut Watched) -> bool {
         let is_its = |stand: &Stand| {
             self.wanted.pipeline.as_ref().is_none_or(|wanted| *wanted == stand.pipeline)
                 && self.wanted.signals.contains(&stand.signal)

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use self::condition::Condition;
 use self::eye::{Eye, Shared, Wanted};
 use self::line::{TapBegun, line};
-use self::look::{Look, needs};
+use self::look::{Look, Watched, needs};
 use crate::config::model::DataAccess;
 use crate::control::Control;
 use crate::control::history::Entry;
@@ -150,11 +150,14 @@ impl Taps {
         };
         let audit = self.begin(&begun, who, place, &shared);
         let first = line("tap", &begun);
+        // Whoever reads the first line may count on it that what comes from now on is seen.
+        let mut watched = Watched::default();
+        look.watch(&mut watched);
         let (ended, end) = tokio::sync::oneshot::channel();
         let thread = std::thread::Builder::new().name(format!("tap-{}", begun.id)).stack_size(STACK_BYTES);
         let run = move || {
             // Who reads the stream may have hung up.
-            let _unheard = ended.send(look.run());
+            let _unheard = ended.send(look.run(watched));
         };
         thread.spawn(run).map_err(|error| TapError::Failed(error.to_string()))?;
         Ok(TapStream::new(first, stream, end, access, shared, audit))

@@ -82,7 +82,7 @@ async fn secrets_are_shown_only_where_all_is_allowed() {
             }
         }
         if access == "redacted" {
-            // Nothing stands before the stages of logs that edits them, but the redactor is not in that pipeline.
+            // What is not there is told as such, whatever may be shown.
             let (status, _) = Tap::try_open(&engine, all_of("redaction/none", 1)).await.err().unwrap();
             assert_eq!(status, 404);
         }

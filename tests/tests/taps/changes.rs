@@ -21,7 +21,10 @@ async fn a_tap_goes_on_through_a_swap_and_a_reload_and_ends_with_its_stage() {
         (shown["generation"].as_u64().unwrap(), also["generation"].as_u64().unwrap())
     };
     assert_eq!(seen("first").await, (1, 1));
-    engine.swap_config(FILTER, "{\"traces\": {\"span\": [\"name == \\\"other\\\"\"]}}").await.unwrap();
+    let swap = json!({ "stage": FILTER, "config": { "traces": { "span": ["name == \"other\""] } } });
+    let (status, answer) =
+        engine.post("/v1/swap?wait=true", "application/json", swap.to_string().into()).await.unwrap();
+    assert_eq!(status, 200, "{answer}");
     assert_eq!(seen("swapped").await, (2, 1));
     let done = engine.command(&["rollback", FILTER]).await.unwrap();
     assert_eq!(done.code, Some(0), "{}", done.stderr);

@@ -12,7 +12,8 @@ const SECRET: &str = "hush-0123456789";
 
 /// Runs `tap` while spans keep coming.
 async fn tap(engine: &Engine, arguments: &[&str]) -> Done {
-    let command = engine.command(&[&["tap"], arguments].concat());
+    let arguments = [&["tap"], arguments].concat();
+    let command = engine.command(&arguments);
     let keeps_sending = async {
         loop {
             let body = spans([

@@ -17,11 +17,11 @@ async fn only_dropped_or_changed_is_what_the_sink_did_not_get_or_got_changed() {
     const REQUESTS: usize = 20;
     let sink = keeping().await;
     let engine = start(&filter_and_editor(sink.address), "full").await;
-    let only = |stage: &str, only: &str| with(all_of(stage, 4), &json!({ "only": only }));
+    let only = |stage: &str, only: &str| with(all_of(stage, 12), &json!({ "only": only }));
     let (dropped, _) = Tap::open(&engine, only(FILTER, "dropped")).await;
     let (changed, _) = Tap::open(&engine, only(EDITOR, "changed")).await;
     let (nothing, _) = Tap::open(&engine, only(EDITOR, "dropped")).await;
-    let (all, _) = Tap::open(&engine, all_of(FILTER, 4)).await;
+    let (all, _) = Tap::open(&engine, all_of(FILTER, 12)).await;
     let mut sent = BTreeMap::new();
     for request in 0..REQUESTS {
         let rows: Vec<(String, &[(&str, &str)])> = (0..30)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sluicebox::signal::Signal;
-use sluicebox_tests::client::{Answer, Plan, Run};
+use sluicebox_tests::client::{Answer, Plan, Steady};
 use sluicebox_tests::command::guest;
 use sluicebox_tests::config::Config;
 use sluicebox_tests::generate::{Shape, Workload};
@@ -32,7 +32,7 @@ async fn tap_shows_first_event_at_once() {
     drop(tap);
 
     let workload = Workload::new(Shape { items_per_request: 500, ..Shape::new(Signal::Traces) });
-    let load = Run::start(engine.addresses.grpc, &workload, 1, Plan { time: BOUND, ..Plan::grpc(u64::MAX) });
+    let load = Steady::start(engine.addresses.grpc, &workload, 1, Plan { time: BOUND, ..Plan::grpc(u64::MAX) });
     let needle = json!({ "where": "span.name == \"needle\"", "limit": 1, "seconds": 600 });
     let (mut tap, _) = Tap::open(&engine, with(json!({ "stage": FILTER, "point": "before" }), &needle)).await;
     let mut looked_at = 0;

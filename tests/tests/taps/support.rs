@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::Request;
@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ use sluicebox::signal::Signal;
 use sluicebox_tests::client::{Answer, Protocol, send_once};
 use sluicebox_tests::config::Config;
 use sluicebox_tests::engine::{Addresses, Engine};
-use sluicebox_tests::generate::values;
+use sluicebox_tests::items::add_text;
 use sluicebox_tests::sink::{Behaviour, Sink};
 
 pub const BOUND: Duration = Duration::from_secs(60);
@@ -60,7 +61,7 @@ pub fn spans<'a>(named: impl IntoIterator<Item = (&'a str, &'a [(&'a str, &'a st
         trace_id: vec![number.wrapping_add(1); 16],
         span_id: vec![number.wrapping_add(1); 8],
         name: name.to_owned(),
-        attributes: attributes.iter().map(|(key, value)| values::text(key, value)).collect(),
+        attributes: texts(attributes),
         start_time_unix_nano: 1_700_000_000_000_000_000,
         end_time_unix_nano: 1_700_000_000_000_000_000 + 5_000,
         ..Span::default()
@@ -68,6 +69,12 @@ pub fn spans<'a>(named: impl IntoIterator<Item = (&'a str, &'a [(&'a str, &'a st
     let scope = ScopeSpans { spans: (0..).zip(named).map(span).collect(), ..ScopeSpans::default() };
     let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
     ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec().into()
+}
+
+fn texts(attributes: &[(&str, &str)]) -> Vec<KeyValue> {
+    let mut texts = Vec::new();
+    attributes.iter().for_each(|(key, value)| add_text(&mut texts, key, value));
+    texts
 }
 
 pub async fn send(engine: &Engine, body: Bytes) -> Answer {
@@ -79,7 +86,7 @@ pub fn arrived(sink: &Sink) -> Vec<(String, Vec<(String, String)>)> {
     let requests = sink.kept(Signal::Traces);
     let requests = requests.iter().map(|body| ExportTraceServiceRequest::decode(body.clone()).unwrap());
     let scopes = requests.flat_map(|request| request.resource_spans).flat_map(|resource| resource.scope_spans);
-    let attribute = |kv: opentelemetry_proto::tonic::common::v1::KeyValue| {
+    let attribute = |kv: KeyValue| {
         use opentelemetry_proto::tonic::common::v1::any_value::Value::StringValue;
         let Some(StringValue(text)) = kv.value.unwrap().value else { panic!("a text") };
         (kv.key, text)
@@ -106,7 +113,15 @@ impl Tap {
     pub async fn try_open(engine: &Engine, request: Value) -> Result<Tap, (u16, Value)> {
         let admin = engine.addresses.admin;
         let file = token::file(&engine.directory().join("state"), admin.port());
-        let token = token::read(&file).unwrap();
+        // It is written a moment after the receivers listen.
+        let end = Instant::now() + BOUND;
+        let token = loop {
+            match token::read(&file) {
+                Some(token) => break token,
+                None => assert!(Instant::now() < end, "no token in {}", file.display()),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
         let request = Request::post(format!("http://{admin}/v1/taps"))
             .header("authorization", format!("Bearer {token}"))
             .header("content-type", "application/json")

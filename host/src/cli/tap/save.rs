@@ -67,5 +67,5 @@ fn signal(found: &Value) -> Option<Signal> {
 
 fn protobuf(signal: Signal, request: &Value) -> anyhow::Result<Vec<u8>> {
     let request = json::to_protobuf(signal, &serde_json::to_vec(request)?);
-    Ok(request.map_err(|error| anyhow::anyhow!("the engine's request cannot be read: {error}"))?.into())
+    request.map_err(|error| anyhow::anyhow!("the engine's request cannot be read: {error}"))
 }
