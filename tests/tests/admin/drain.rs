@@ -82,13 +82,13 @@ async fn nothing_begins_while_it_drains() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_verb_waits_until_the_engine_is_gone() {
-    let (mut engine, sink, _, report) = busy().await;
+    let (mut engine, sink, workload, report) = busy().await;
     let done = engine.command(&["drain"]).await.unwrap();
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
     assert!(done.stdout.ends_with("the engine is gone; nothing was left\n"), "{done:?}");
     assert!(engine.process.wait(BOUND).unwrap().success());
-    assert_eq!(report.settled.len(), 100);
-    assert!(sink.attempts() >= 100);
+    let delivered = workload.check(&report.settled, &sink.take_seen(Signal::Traces, 1), true).unwrap();
+    assert!(delivered.arrived > 0);
     let done = engine.command(&["drain"]).await.unwrap();
     assert_eq!(done.code, Some(5), "{done:?}");
 }
