@@ -45,7 +45,7 @@ async fn a_drain_sends_what_it_has_and_is_watched_until_the_end() {
     let text = tokio::time::timeout(BOUND, watched.into_body().collect()).await.unwrap().unwrap().to_bytes();
     let text = String::from_utf8(text.to_vec()).unwrap();
     let last: Value =
-        serde_json::from_str(text.lines().filter_map(|line| line.strip_prefix("data:")).last().unwrap()).unwrap();
+        serde_json::from_str(text.lines().filter_map(|line| line.strip_prefix("data:")).next_back().unwrap()).unwrap();
     assert_eq!((&last["kind"], &last["state"]), (&json!("drain"), &json!("succeeded")), "{last}");
     assert_eq!(last["result"], json!({ "dropped_items": 0 }));
     let steps: Vec<_> = last["steps"].as_array().unwrap().iter().map(|step| step["step"].clone()).collect();
