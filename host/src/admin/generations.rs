@@ -27,7 +27,20 @@ struct Generations {
     /// By stage.
     stages: Vec<StageRecords>,
     /// Of other parts.
-    changes: Vec<Entry>,
+    changes: Vec<OtherChange>,
+}
+
+/// A change of something else than a stage.
+#[derive(Debug, Serialize, ToSchema)]
+struct OtherChange {
+    /// Seconds since 1970.
+    time: u64,
+    /// What it is about, as messages name it: `engine`, `file`, `pipeline "traces"`.
+    part: String,
+    /// What became of it: `started`, `added`, `changed`, `removed`, `refused at configure`.
+    result: String,
+    /// Who asked for it.
+    who: String,
 }
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -51,6 +64,14 @@ async fn generations(State(api): State<Api>, Query(wanted): Query<Wanted>) -> Re
             Refusal::new(code::NOT_FOUND, error).of(StatusCode::NOT_FOUND)
         }
         Some(_) => Json(Generations { stages, changes: Vec::new() }).into_response(),
-        None => Json(Generations { stages, changes: history.changes() }).into_response(),
+        None => Json(Generations { stages, changes: history.changes().into_iter().map(OtherChange::of).collect() })
+            .into_response(),
+    }
+}
+
+impl OtherChange {
+    fn of(entry: Entry) -> Self {
+        let Entry { time, part, result, who, .. } = entry;
+        Self { time, part, result, who }
     }
 }

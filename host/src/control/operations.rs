@@ -237,3 +237,49 @@ impl Operation {
 fn now_unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(operations: &Operations, kind: &str, stage: Option<&str>) -> Result<Arc<Operation>, u64> {
+        operations.begin(kind, stage, &Who::Signal).map_err(|conflict| conflict.id)
+    }
+
+    #[test]
+    fn one_of_each_stage_one_of_the_file_and_nothing_beside_a_drain() {
+        let operations = Operations::default();
+        let swap = begin(&operations, "swap", Some("a")).expect("nothing is in its way");
+        assert_eq!(begin(&operations, "shadow", Some("a")).map(|_| ()), Err(1));
+        begin(&operations, "swap", Some("b")).expect("another stage");
+        begin(&operations, "reload", None).expect("it waits for the swaps");
+        assert_eq!(begin(&operations, "reload", None).map(|_| ()), Err(3));
+        swap.end(OperationState::Succeeded, None);
+        begin(&operations, "swap", Some("a")).expect("the first one has ended");
+        begin(&operations, DRAIN, None).expect("whatever is under way");
+        for (kind, stage) in [("swap", Some("c")), ("reload", None), (DRAIN, None)] {
+            let conflict = begin(&operations, kind, stage).map(|_| ());
+            assert!(conflict.is_err(), "{kind} while the process stops");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_ended_stays_as_it_ended_and_is_forgotten_in_time() {
+        let operations = Operations::default();
+        let first = begin(&operations, "swap", Some("a")).expect("begins");
+        first.cancel();
+        first.until_cancelled().await;
+        first.end(OperationState::Cancelled, None);
+        first.end(OperationState::Succeeded, None);
+        assert_eq!(first.until_ended().await.state, OperationState::Cancelled);
+        let running = begin(&operations, "swap", Some("b")).expect("begins");
+        for _ in 0..2 * ENDED_MAX {
+            begin(&operations, "swap", Some("a")).expect("begins").end(OperationState::Failed, None);
+        }
+        assert!(operations.get(1).is_none(), "the first to end is the first to go");
+        assert!(operations.get(running.progress().id).is_some(), "what is under way stays");
+        assert!(operations.all().len() <= ENDED_MAX + 2, "{}", operations.all().len());
+        (0..2 * STEPS_MAX).for_each(|_| running.step("again"));
+        assert_eq!(running.progress().steps.len(), STEPS_MAX);
+    }
+}

@@ -16,6 +16,8 @@ use crate::signal::Signal;
 const TELL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the process stays for those who watch it end.
 const WATCHED_MAX: Duration = Duration::from_secs(1);
+/// How long it stays for who asked for it and has not begun to watch: an empty process is done before that.
+const WATCHER_MAX: Duration = Duration::from_secs(2);
 const WATCHED_POLL: Duration = Duration::from_millis(5);
 /// An answer that was given is not yet on its way.
 const FLUSH: Duration = Duration::from_millis(50);
@@ -66,17 +68,24 @@ impl Drain {
             Signal::ALL.map(|signal| self.metrics.exporter_dropped(exporter.name(), signal, "shutdown").get())
         };
         let dropped_items = exporters.iter().flat_map(of_exporter).sum();
-        let is_watched = operation.is_watched();
+        let was_asked_for = operation.progress().who != Who::Signal.to_string();
+        // Before the end, which is when those who watch stop doing so.
+        let is_watched =
+            operation.is_watched() || was_asked_for && comes_true(WATCHER_MAX, || operation.is_watched()).await;
         operation.end(OperationState::Succeeded, serde_json::to_value(Drained { dropped_items }).ok());
-        if !is_watched {
-            return;
+        if is_watched {
+            comes_true(WATCHED_MAX, || !operation.is_watched()).await;
+            tokio::time::sleep(FLUSH).await;
         }
-        let unwatched = async {
-            while operation.is_watched() {
-                tokio::time::sleep(WATCHED_POLL).await;
-            }
-        };
-        let _late = tokio::time::timeout(WATCHED_MAX, unwatched).await;
-        tokio::time::sleep(FLUSH).await;
     }
+}
+
+/// Waits until it is so, at most as long as `bound`; whether it is.
+async fn comes_true(bound: Duration, is_so: impl Fn() -> bool) -> bool {
+    let becomes = async {
+        while !is_so() {
+            tokio::time::sleep(WATCHED_POLL).await;
+        }
+    };
+    tokio::time::timeout(bound, becomes).await.is_ok()
 }

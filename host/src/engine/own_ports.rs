@@ -55,9 +55,7 @@ impl OwnPorts {
 
     pub(super) fn serve(self, parts: admin::Parts, metrics: &Arc<Metrics>, state: Option<&Path>) -> OwnServers {
         let mut tasks = JoinSet::new();
-        if let Some(listener) = self.metrics {
-            tasks.spawn(serve(listener, admin::metrics_page(Arc::clone(metrics), Arc::clone(&parts.budget))));
-        }
+        let metrics_page = admin::metrics_page(Arc::clone(metrics), Arc::clone(&parts.budget));
         let port = self.admin.local_addr().map_or(0, |address| address.port());
         let api = admin::api(parts, token::make(state, &self.admin));
         let socket = state.map(|state| socket::file(state, port)).and_then(|path| {
@@ -76,6 +74,10 @@ impl OwnPorts {
             None => Door::Plain(self.admin),
         };
         tasks.spawn(serve_at(door, api));
+        // Last, so that who is answered here finds the token and the socket.
+        if let Some(listener) = self.metrics {
+            tasks.spawn(serve(listener, metrics_page));
+        }
         OwnServers { _tasks: tasks, _socket: socket }
     }
 }

@@ -45,7 +45,7 @@ async fn a_drain_sends_what_it_has_and_is_watched_until_the_end() {
     let text = tokio::time::timeout(BOUND, watched.into_body().collect()).await.unwrap().unwrap().to_bytes();
     let text = String::from_utf8(text.to_vec()).unwrap();
     let last: Value =
-        serde_json::from_str(text.lines().filter_map(|line| line.strip_prefix("data:")).last().unwrap()).unwrap();
+        serde_json::from_str(text.lines().filter_map(|line| line.strip_prefix("data:")).next_back().unwrap()).unwrap();
     assert_eq!((&last["kind"], &last["state"]), (&json!("drain"), &json!("succeeded")), "{last}");
     assert_eq!(last["result"], json!({ "dropped_items": 0 }));
     let steps: Vec<_> = last["steps"].as_array().unwrap().iter().map(|step| step["step"].clone()).collect();
@@ -82,13 +82,13 @@ async fn nothing_begins_while_it_drains() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_verb_waits_until_the_engine_is_gone() {
-    let (mut engine, sink, _, report) = busy().await;
+    let (mut engine, sink, workload, report) = busy().await;
     let done = engine.command(&["drain"]).await.unwrap();
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
     assert!(done.stdout.ends_with("the engine is gone; nothing was left\n"), "{done:?}");
     assert!(engine.process.wait(BOUND).unwrap().success());
-    assert_eq!(report.settled.len(), 100);
-    assert!(sink.attempts() >= 100);
+    let delivered = workload.check(&report.settled, &sink.take_seen(Signal::Traces, 1), true).unwrap();
+    assert!(delivered.arrived > 0);
     let done = engine.command(&["drain"]).await.unwrap();
     assert_eq!(done.code, Some(5), "{done:?}");
 }

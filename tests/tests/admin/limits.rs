@@ -37,7 +37,7 @@ async fn a_head_that_never_ends_is_cut() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_is_too_large_is_refused() {
     let engine = engine().await;
-    let long = format!("GET /v1/status HTTP/1.1\r\nhost: localhost\r\nx-long: {}\r\n\r\n", "a".repeat(100 << 10));
+    let long = format!("GET /v1/status HTTP/1.1\r\nhost: localhost\r\nx-long: {}\r\n\r\n", "a".repeat(300 << 10));
     let many: String = (0..500).map(|n| format!("x-{n}: 1\r\n")).collect();
     let many = format!("GET /v1/status HTTP/1.1\r\nhost: localhost\r\n{many}\r\n");
     for head in [long, many] {

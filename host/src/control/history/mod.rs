@@ -27,7 +27,7 @@ pub use self::hash::config_hash;
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// One line of the history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Seconds since 1970.
     pub time: u64,
@@ -49,7 +49,7 @@ pub struct Entry {
 }
 
 /// What serves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Counts from 1 for each stage since the process was started.
     pub generation: u64,
