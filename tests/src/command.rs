@@ -62,7 +62,7 @@ impl Engine {
     pub async fn swap_config(&self, stage: &str, config: &str) -> Result<Value> {
         let config: Value = serde_json::from_str(config)?;
         let body = serde_json::json!({ "stage": stage, "config": config });
-        let (status, answer) = self.post("/v1/swap", "application/json", body.to_string().into()).await?;
+        let (status, answer) = self.post("/v1/swap?wait=true", "application/json", body.to_string().into()).await?;
         anyhow::ensure!(status == 200, "{status}: {answer}");
         Ok(answer)
     }

@@ -202,7 +202,7 @@ async fn change(engine: &Engine, sink: &Sink, progress: &Progress) -> Vec<Versio
             engine.rewrite(&config(sink, versions)).unwrap();
             // The stage was swapped since: only with force the file's word counts.
             let body = serde_json::json!({ "force": true }).to_string();
-            let (status, answer) = engine.post("/v1/reload", "application/json", body.into()).await.unwrap();
+            let (status, answer) = engine.post("/v1/reload?wait=true", "application/json", body.into()).await.unwrap();
             assert_eq!(status, 200, "{answer}");
             engine.until(BOUND, "the file's rule serves", |m| serving(m) > before).await.unwrap();
         } else {

@@ -174,7 +174,7 @@ async fn the_history_survives_a_kill_and_tells_no_secret() {
     engine.swap_config(STAGE, &drop_spans_json(&format!("name == \"{secret}\""))).await.unwrap();
     let (status, answer) = post(
         &engine,
-        "/v1/swap",
+        "/v1/swap?wait=true",
         serde_json::json!({ "stage": STAGE, "config": { "traces": { "span": [format!("{secret} ===")] } } }),
     )
     .await;
@@ -364,12 +364,18 @@ async fn what_cannot_be_written_is_not_swapped() {
 async fn two_changes_at_once_wait_for_each_other() {
     let sink = Sink::start(Behaviour::default()).await.unwrap();
     let engine = Engine::start(&config(&sink, EARLY_RULE)).await.unwrap();
-    let rules = [drop_spans_json(NOTHING), drop_spans_json("name == \"other\"")];
-    let swap = async |rules: &str| engine.swap_config(STAGE, rules).await.unwrap()["new"]["generation"].as_u64();
-    let mut numbers = <[_; 2]>::from(tokio::join!(swap(&rules[0]), swap(&rules[1])));
+    engine.swap_config(STAGE, &drop_spans_json("name == \"other\"")).await.unwrap();
+    let swap =
+        async || engine.swap_config(STAGE, &drop_spans_json(NOTHING)).await.unwrap()["new"]["generation"].as_u64();
+    // The file's word counts where a stage was swapped; where it was not, it says nothing new.
+    let reload = async || post(&engine, "/v1/reload?wait=true", serde_json::json!({ "force": true })).await;
+    let (swapped, (status, answer)) = tokio::join!(swap(), reload());
+    assert_eq!(status, 200, "{answer}");
+    let reloaded = answer["swapped"][0]["new"]["generation"].as_u64();
+    let mut numbers = [swapped, reloaded];
     numbers.sort_unstable();
-    assert_eq!(numbers, [Some(2), Some(3)]);
-    let expected = ["1 replaced replaced by 2", "2 replaced replaced by 3", "3 serving"];
+    assert_eq!(numbers, [Some(3), Some(4)]);
+    let expected = ["1 replaced replaced by 2", "2 replaced replaced by 3", "3 replaced replaced by 4", "4 serving"];
     assert_eq!(records(&engine).await, expected);
 }
 

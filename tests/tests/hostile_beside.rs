@@ -176,7 +176,8 @@ impl Lab {
         ensure!(status == 200, "{status}: {answer}");
         let config: serde_json::Value = serde_json::from_str(config)?;
         let body = serde_json::json!({ "stage": stage, "digest": answer["digest"], "config": config });
-        let (status, answer) = self.engine.post("/v1/swap", "application/json", body.to_string().into()).await?;
+        let (status, answer) =
+            self.engine.post("/v1/swap?wait=true", "application/json", body.to_string().into()).await?;
         self.told += &answer.to_string();
         match status {
             200 => Ok(None),

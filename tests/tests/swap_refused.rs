@@ -131,7 +131,7 @@ async fn compile_bombs_are_refused_and_cost_the_engine_nothing() {
             engine.post("/v1/components", "application/wasm", bomb.component().into()).await.unwrap();
         assert_eq!(status, 200, "{bomb:?}: {answer}");
         let body = serde_json::json!({ "stage": STAGE, "digest": answer["digest"] }).to_string();
-        let (status, answer) = engine.post("/v1/swap", "application/json", body.into()).await.unwrap();
+        let (status, answer) = engine.post("/v1/swap?wait=true", "application/json", body.into()).await.unwrap();
         let step = answer["step"].as_str().unwrap_or_default();
         assert!(status == 422 && ["verify", "compile", "link"].contains(&step), "{bomb:?}: {status}: {answer}");
         assert!(is_filtered(&engine, &sink, run).await, "{bomb:?}: the old rules judge");
@@ -143,7 +143,8 @@ async fn compile_bombs_are_refused_and_cost_the_engine_nothing() {
     assert!(used_now <= used + uploads as u64, "{used} to {used_now} bytes charged");
 
     let good = serde_json::json!({ "stage": STAGE, "config": { "traces": { "span": ["name == \"nothing\""] } } });
-    let (status, answer) = engine.post("/v1/swap", "application/json", good.to_string().into()).await.unwrap();
+    let (status, answer) =
+        engine.post("/v1/swap?wait=true", "application/json", good.to_string().into()).await.unwrap();
     assert_eq!(status, 200, "{answer}");
     assert!(!is_filtered(&engine, &sink, 100).await, "the next good one works at once");
 }
@@ -159,7 +160,7 @@ async fn a_stage_or_component_that_is_not_there_is_refused() {
     assert!(done.stderr.contains("filter/helth") && done.stderr.contains(STAGE), "{}", done.stderr);
 
     let body = format!("{{ \"stage\": \"{STAGE}\", \"digest\": \"{}\" }}", "0".repeat(64));
-    let (status, answer) = engine.post("/v1/swap", "application/json", body.into()).await.unwrap();
+    let (status, answer) = engine.post("/v1/swap?wait=true", "application/json", body.into()).await.unwrap();
     assert_eq!(status, 404, "{answer}");
     assert!(is_filtered(&engine, &sink, 1).await);
 }
@@ -174,11 +175,11 @@ async fn without_the_token_nothing_is_changed() {
     let right = std::fs::read_to_string(&token).unwrap();
     let body = format!("{{ \"stage\": \"{STAGE}\", \"config\": {} }}", drop_spans_json("name == \"x\""));
     std::fs::write(&token, "0".repeat(64)).unwrap();
-    let (status, _) = engine.post("/v1/swap", "application/json", body.clone().into()).await.unwrap();
+    let (status, _) = engine.post("/v1/swap?wait=true", "application/json", body.clone().into()).await.unwrap();
     assert_eq!(status, 401);
     assert!(is_filtered(&engine, &sink, 1).await);
     std::fs::write(&token, right).unwrap();
-    let (status, _) = engine.post("/v1/swap", "application/json", body.into()).await.unwrap();
+    let (status, _) = engine.post("/v1/swap?wait=true", "application/json", body.into()).await.unwrap();
     assert_eq!(status, 200);
     assert!(!is_filtered(&engine, &sink, 2).await);
 }

@@ -173,7 +173,8 @@ async fn swap(engine: &Engine, component: &[u8], version: usize) -> Duration {
     let (status, answer) = engine.post("/v1/components", "application/wasm", component).await.unwrap();
     assert_eq!(status, 200, "{answer}");
     let body = json!({ "stage": STAGES[0], "digest": answer["digest"], "config": rule(version, 0) });
-    let (status, answer) = engine.post("/v1/swap", "application/json", body.to_string().into()).await.unwrap();
+    let (status, answer) =
+        engine.post("/v1/swap?wait=true", "application/json", body.to_string().into()).await.unwrap();
     assert_eq!(status, 200, "{answer}");
     begun.elapsed()
 }

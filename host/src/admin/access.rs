@@ -40,6 +40,10 @@ pub enum Peer {
 #[derive(Clone, Debug)]
 pub(super) struct Caller(pub(super) Who);
 
+/// Whether the token was shown, or the kernel said who asks: an open read may be anybody's on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IsProven(pub(super) bool);
+
 /// What requests are let in by.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
@@ -52,24 +56,27 @@ impl Gate {
         Self { token: token.map(Arc::from) }
     }
 
-    /// Who asks, if they may.
-    fn admit(&self, peer: &Peer, method: &Method, path: &str, headers: &HeaderMap) -> Result<Who, Refused> {
+    /// Who asks, if they may, and whether that is more than a claim.
+    fn admit(&self, peer: &Peer, method: &Method, path: &str, headers: &HeaderMap) -> Result<(Who, bool), Refused> {
         if headers.contains_key(header::ORIGIN) {
             return Err(refused(StatusCode::FORBIDDEN, code::FOREIGN, "requests with an Origin are refused"));
         }
         let is_read = matches!(*method, Method::GET | Method::HEAD);
         let is_open = match peer {
-            Peer::User { uid, name } => return of_user(*uid, name.as_deref()),
+            Peer::User { uid, name } => return Ok((of_user(*uid, name.as_deref())?, true)),
             Peer::Loopback if is_foreign(headers) => {
                 return Err(refused(StatusCode::FORBIDDEN, code::FOREIGN, "requests with a foreign Host are refused"));
             }
             Peer::Loopback => is_read,
             Peer::Remote => is_read && ALWAYS_OPEN.contains(&path),
         };
+        let token = self.check_token(headers);
+        let has_token = token.is_ok();
         if !is_open {
-            self.check_token(headers)?;
+            token?;
         }
-        Ok(Who::Api(headers.get(USER_HEADER).and_then(|name| Claimed::of(name.to_str().ok()?))))
+        let claimed = headers.get(USER_HEADER).and_then(|name| Claimed::of(name.to_str().ok()?));
+        Ok((Who::Api(claimed), has_token))
     }
 
     fn check_token(&self, headers: &HeaderMap) -> Result<(), Refused> {
@@ -121,8 +128,9 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
     // What did not come through a listener of ours is as a peer of this machine.
     let peer = request.extensions().get::<Peer>().cloned().unwrap_or(Peer::Loopback);
     match gate.admit(&peer, request.method(), request.uri().path(), request.headers()) {
-        Ok(who) => {
+        Ok((who, is_proven)) => {
             request.extensions_mut().insert(Caller(who));
+            request.extensions_mut().insert(IsProven(is_proven));
             next.run(request).await
         }
         Err(refused) => {
@@ -140,6 +148,14 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
+impl<S: Sync> FromRequestParts<S> for IsProven {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(parts.extensions.get::<IsProven>().copied().unwrap_or(IsProven(false)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,7 +165,7 @@ mod tests {
     fn asks(peer: &Peer, method: Method, path: &str, headers: &[(header::HeaderName, &str)]) -> Result<String, u16> {
         let gate = Gate::new(Some(TOKEN.to_owned()));
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().expect("header"))).collect();
-        gate.admit(peer, &method, path, &headers).map(|who| who.to_string()).map_err(|refused| refused.0.as_u16())
+        gate.admit(peer, &method, path, &headers).map(|(who, _)| who.to_string()).map_err(|refused| refused.0.as_u16())
     }
 
     #[test]

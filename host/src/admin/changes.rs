@@ -188,7 +188,8 @@ fn replacement(api: &Api, request: SwapRequest) -> Result<Replacement, Refused> 
     Ok(Replacement { component, config, write })
 }
 
-fn refused(error: &SwapError) -> Refused {
+/// A change that was not made.
+pub(super) fn refused(error: &SwapError) -> Refused {
     let status = match error {
         SwapError::UnknownStage { .. } | SwapError::NoGeneration { .. } => StatusCode::NOT_FOUND,
         SwapError::Drifted { .. } | SwapError::Stale | SwapError::Cancelled => StatusCode::CONFLICT,

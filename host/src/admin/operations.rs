@@ -17,7 +17,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::access::Caller;
+use super::access::{Caller, IsProven};
+use super::changes::refused;
 use super::refusal::{Refusal, code};
 use crate::control::operations::{Conflict, DRAIN, Operation, OperationState, Progress};
 
@@ -51,8 +52,9 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 
 /// Operations that are under way, and the last ones that have ended.
 #[utoipa::path(get, path = "/v1/operations", responses((status = 200, body = OperationList)))]
-async fn list(State(api): State<Api>) -> Json<OperationList> {
-    Json(OperationList { operations: api.parts.control.operations().all() })
+async fn list(State(api): State<Api>, proven: IsProven) -> Json<OperationList> {
+    let all = api.parts.control.operations().all();
+    Json(OperationList { operations: all.into_iter().map(|progress| shown(progress, proven)).collect() })
 }
 
 /// How far an operation is.
@@ -62,9 +64,9 @@ async fn list(State(api): State<Api>) -> Json<OperationList> {
     params(("id" = u64, Path, description = "Its number.")),
     responses((status = 200, body = Progress), (status = 404, body = Refusal, description = "It is not known."))
 )]
-async fn one(State(api): State<Api>, Path(id): Path<u64>) -> Response {
+async fn one(State(api): State<Api>, proven: IsProven, Path(id): Path<u64>) -> Response {
     match find(&api, id) {
-        Ok(operation) => Json(operation.progress()).into_response(),
+        Ok(operation) => Json(shown(operation.progress(), proven)).into_response(),
         Err(refused) => refused.1.of(refused.0),
     }
 }
@@ -107,11 +109,11 @@ async fn cancel(State(api): State<Api>, Caller(who): Caller, Path(id): Path<u64>
         (status = 404, body = Refusal, description = "It is not known."),
     )
 )]
-async fn events(State(api): State<Api>, Path(id): Path<u64>) -> Response {
+async fn events(State(api): State<Api>, proven: IsProven, Path(id): Path<u64>) -> Response {
     match find(&api, id) {
         Ok(operation) => {
             let ends = tokio::time::sleep(EVENTS_MAX);
-            Sse::new(Box::pin(told(operation.watch()).take_until(ends)))
+            Sse::new(Box::pin(told(operation.watch(), proven).take_until(ends)))
                 .keep_alive(KeepAlive::default())
                 .into_response()
         }
@@ -120,18 +122,31 @@ async fn events(State(api): State<Api>, Path(id): Path<u64>) -> Response {
 }
 
 /// Each state of it that is seen, the last one once.
-fn told(progress: watch::Receiver<Progress>) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold(Some((progress, true)), |state| async move {
+fn told(progress: watch::Receiver<Progress>, proven: IsProven) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold(Some((progress, true)), move |state| async move {
         let (mut progress, is_first) = state?;
         if !is_first && progress.changed().await.is_err() {
             return None;
         }
-        let now = progress.borrow_and_update().clone();
+        let now = shown(progress.borrow_and_update().clone(), proven);
         // Texts and numbers alone: they always have a JSON form.
         let event = Event::default().event("progress").json_data(&now).unwrap_or_default();
         let next = (now.state == OperationState::Running).then_some((progress, false));
         Some((Ok(event), next))
     })
+}
+
+/// Why a change was refused may quote the configuration: that is told to whoever may change it.
+fn shown(progress: Progress, IsProven(is_proven): IsProven) -> Progress {
+    if is_proven || !matches!(progress.state, OperationState::Failed | OperationState::Cancelled) {
+        return progress;
+    }
+    let refusal = progress.result.and_then(|result| serde_json::from_value::<Refusal>(result).ok());
+    let result = refusal.map(|refusal| {
+        let error = "why is told to who shows the admin token, or asks by the Unix socket".to_owned();
+        Refusal { error, causes: Vec::new(), ..refusal }
+    });
+    Progress { result: result.and_then(|refusal| serde_json::to_value(refusal).ok()), ..progress }
 }
 
 fn find(api: &Api, id: u64) -> Result<Arc<Operation>, Refused> {
@@ -145,6 +160,10 @@ fn find(api: &Api, id: u64) -> Result<Arc<Operation>, Refused> {
 
 /// Begins an operation of a stage, or of the file.
 pub(super) fn begin(api: &Api, kind: &str, stage: Option<&str>, who: &Caller) -> Result<Arc<Operation>, Refused> {
+    if let Some(stage) = stage {
+        // What is kept of operations is then as small as names of the file.
+        api.parts.control.check_stage(stage).map_err(|error| refused(&error))?;
+    }
     api.parts.control.operations().begin(kind, stage, &who.0).map_err(|conflict| conflicts(&conflict))
 }
 

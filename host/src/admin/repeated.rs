@@ -129,7 +129,7 @@ async fn kept(response: Response) -> (Response, Option<Answer>) {
     let status = response.status();
     let may_change = status.is_server_error() || matches!(status, StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT);
     let said = response.headers().get(header::CONTENT_TYPE).and_then(|said| said.to_str().ok());
-    if may_change || !said.is_some_and(|said| said == "application/json") {
+    if may_change || said.is_none_or(|said| said != "application/json") {
         return (response, None);
     }
     let (head, body) = response.into_parts();

@@ -47,7 +47,7 @@ pub enum Door {
 
 enum Arrived {
     Plain(TcpStream),
-    Tls(TcpStream, Arc<Certificates>),
+    Tls(TcpStream, Peer, Arc<Certificates>),
     Unix(UnixStream),
 }
 
@@ -86,7 +86,13 @@ impl Door {
     async fn accept(&self) -> io::Result<Arrived> {
         Ok(match self {
             Door::Plain(listener) => Arrived::Plain(listener.accept().await?.0),
-            Door::Tls(listener, certificates) => Arrived::Tls(listener.accept().await?.0, Arc::clone(certificates)),
+            Door::Tls(listener, certificates) => {
+                let stream = listener.accept().await?.0;
+                // By where it listens, not by where a peer seems to be: proxies of this machine bring others.
+                let is_local = listener.local_addr()?.ip().is_loopback();
+                let peer = if is_local { Peer::Loopback } else { Peer::Remote };
+                Arrived::Tls(stream, peer, Arc::clone(certificates))
+            }
             Door::Unix(listener) => Arrived::Unix(listener.accept().await?.0),
         })
     }
@@ -96,11 +102,7 @@ impl Arrived {
     async fn talk(self, pages: Router) -> io::Result<()> {
         match self {
             Arrived::Plain(stream) => converse(stream, Peer::Loopback, pages).await,
-            Arrived::Tls(stream, certificates) => {
-                let peer = match stream.local_addr()?.ip().is_loopback() {
-                    true => Peer::Loopback,
-                    false => Peer::Remote,
-                };
+            Arrived::Tls(stream, peer, certificates) => {
                 let handshake = async { certificates.acceptor().await.accept(stream).await };
                 let stream = tokio::time::timeout(HANDSHAKE_MAX, handshake).await??;
                 converse(stream, peer, pages).await

@@ -110,11 +110,13 @@ pub async fn open(admin: &Admin, mut request: Request<Full<Bytes>>) -> anyhow::R
         Err(error) => return Ok(unreachable(admin, &chain(&error))),
     };
     let is_read = *request.method() == Method::GET;
+    // Why an operation failed is told to who may change things.
+    let is_told_more = request.uri().path().starts_with("/v1/operations");
     let is_remote = matches!(admin.admin, Endpoint::Https { .. });
     let headers = request.headers_mut();
     headers.insert(header::HOST, admin.admin.authority().parse()?);
     // Whoever listens on a port of this machine is shown the token only if it is needed.
-    if !knows_who && (is_remote || !is_read) {
+    if !knows_who && (is_remote || !is_read || is_told_more) {
         let Some(token) = token_of(admin)? else { return Ok(Opened::No(Answered::Unreachable)) };
         headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse()?);
         headers.insert(USER_HEADER, user().parse()?);

@@ -209,6 +209,14 @@ impl Control {
         .await
     }
 
+    /// Whether such a stage runs.
+    ///
+    /// # Errors
+    /// [`SwapError::UnknownStage`], which names those that do.
+    pub fn check_stage(&self, stage: &str) -> Result<(), SwapError> {
+        self.find(stage).map(drop)
+    }
+
     /// What serves, by stage.
     pub fn serving(&self) -> Vec<Serving> {
         let (state, snapshot) = (self.state(), self.current.snapshot());

@@ -116,7 +116,7 @@ fn config(component: &Path, configs: [&str; 2]) -> Config {
         memory: MemoryLimit::Auto,
         metrics_address: None,
         log_level: tracing::Level::INFO,
-        admin: Admin { address: SocketAddr::from(([127, 0, 0, 1], 0)), data_access: DataAccess::Off, tls: None },
+        admin: Admin { address: SocketAddr::from(([127, 0, 0, 1], 0)), tls: None, data_access: DataAccess::Off },
         health_checks: Vec::new(),
         dead_letter: None,
         lines: Lines::default(),
@@ -194,7 +194,7 @@ async fn a_file_commits_as_one_or_not_at_all() {
         assert!(matches!(&refused, SwapError::Build { stage, serving: 1, .. } if stage == "b"), "{refused}");
         assert_eq!(serving(&control), [(1, false), (1, false)]);
     }
-    let admin = Admin { address: SocketAddr::from(([127, 0, 0, 1], 1)), data_access: DataAccess::Off, tls: None };
+    let admin = Admin { address: SocketAddr::from(([127, 0, 0, 1], 1)), tls: None, data_access: DataAccess::Off };
     let more = Config { admin, ..config(&path, ["10", "2"]) };
     assert!(matches!(reload(&control, more).await, Err(SwapError::OtherChanges { .. })));
     assert!(reload(&control, config(&path, ["1", "2"])).await.expect("reloads").is_empty(), "back to what serves");
