@@ -29,7 +29,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("admin", &["view", "config", "observe", "control", "memory", "wasm", "tail", "signal", "json", "compare"]),
     (
         "engine",
-        &["view", "config", "observe", "control", "memory", "wasm", "admin", "export", "pipeline", "receive", "tail"],
+        &[
+            "view", "signal", "config", "observe", "control", "memory", "wasm", "admin", "export", "pipeline",
+            "receive", "tail",
+        ],
     ),
 ];
 
