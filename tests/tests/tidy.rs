@@ -44,8 +44,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "view", "config", "observe", "control", "memory", "wasm", "tap", "admin", "export", "pipeline", "receive",
-            "tail", "scratch",
+            "view", "signal", "config", "observe", "control", "memory", "wasm", "tap", "admin", "export", "pipeline",
+            "receive", "tail", "scratch",
         ],
     ),
 ];

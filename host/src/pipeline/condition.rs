@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::observe::health::{HealthMetrics, StageState};
 use crate::observe::metrics::Metrics;
@@ -297,10 +297,7 @@ impl std::fmt::Display for Pause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "paused by {}", self.by)?;
         match self.until {
-            Some(until) => {
-                let unix = until.duration_since(UNIX_EPOCH).unwrap_or_default();
-                write!(f, " until {} (unix time)", unix.as_secs())
-            }
+            Some(until) => write!(f, " until {}", httpdate::fmt_http_date(until)),
             None => f.write_str(" until it is resumed"),
         }
     }
