@@ -1,5 +1,7 @@
 //! Attribute values without their envelopes.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::json::UNKNOWN_FIELDS;
@@ -62,7 +64,7 @@ fn is_plain_list(list: &Map<String, Value>) -> bool {
 /// Whether a map's keys are all different and say nothing else.
 fn is_plain_map(list: &Map<String, Value>) -> bool {
     let Some(Value::Array(pairs)) = list.get("values") else { return list.is_empty() };
-    let mut keys = std::collections::BTreeSet::new();
+    let mut keys = BTreeSet::new();
     let is_plain = |pair: &Value| pair.as_object().is_some_and(|pair| is_plain_pair(pair) && keys.insert(key_of(pair)));
     let are_plain = pairs.iter().all(is_plain);
     let is_envelope = keys.iter().any(|key| ENVELOPES.contains(&key.as_str()));
