@@ -116,17 +116,7 @@ fn step(signal: &str, step: &TriedStep, colors: Colors, out: &mut dyn Write) -> 
 }
 
 fn record(record: &TriedRecord, colors: Colors, out: &mut dyn Write) -> io::Result<()> {
-    let about = |path: &str| record.about.get(path);
-    let title = TITLES.iter().find_map(|(path, what)| Some((what, about(path)?)));
-    let (what, title) = title.map_or(("record", String::new()), |(what, title)| {
-        (*what, format!(" {}", shortened(&title.to_string(), TITLE_CHARS_MAX)))
-    });
-    write!(out, "  #{} {what}{title}", record.row)?;
-    for (path, name) in IDS {
-        let Some(value) = about(path) else { continue };
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        write!(out, " {}", colors.paint(Color::Dim, &format!("{name}={}", shortened(&value, TITLE_CHARS_MAX))))?;
-    }
+    write!(out, "  #{} {}", record.row, title(|path| record.about.get(path), colors))?;
     match &record.dropped_by {
         Some(rule) if rule.is_empty() => writeln!(out, ": {}", colors.paint(Color::Red, "dropped")),
         Some(rule) => {
@@ -139,7 +129,27 @@ fn record(record: &TriedRecord, colors: Colors, out: &mut dyn Write) -> io::Resu
     }
 }
 
-fn field(field: &TriedField, colors: Colors, out: &mut dyn Write) -> io::Result<()> {
+/// Which record it is: what it is called, and its ids.
+pub fn title<'a>(about: impl Fn(&str) -> Option<&'a Value>, colors: Colors) -> String {
+    let named = TITLES.iter().find_map(|(path, what)| Some((what, about(path)?)));
+    let mut title = named.map_or_else(
+        || "record".to_owned(),
+        |(what, name)| format!("{what} {}", shortened(&name.to_string(), TITLE_CHARS_MAX)),
+    );
+    for (path, name) in IDS {
+        let Some(value) = about(path) else { continue };
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        title.push(' ');
+        title.push_str(&colors.paint(Color::Dim, &format!("{name}={}", shortened(&value, TITLE_CHARS_MAX))));
+    }
+    title
+}
+
+/// A changed field: what it was in a line of its own, and what it is.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn field(field: &TriedField, colors: Colors, out: &mut dyn Write) -> io::Result<()> {
     let path = harmless(&field.path);
     let line =
         |sign: char, value: &Value| format!("    {sign} {path} {}", shortened(&value.to_string(), VALUE_CHARS_MAX));

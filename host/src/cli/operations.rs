@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -10,6 +9,7 @@ use serde::Deserialize;
 
 use crate::cli::call::{Admin, delete, get, printable, tell, wait};
 use crate::cli::exit;
+use crate::cli::generations::date;
 use crate::cli::operate::{Followed, follow, state_name};
 use crate::cli::output::Output;
 use crate::control::operations::{OperationState, Progress};
@@ -131,8 +131,4 @@ fn line(progress: &Progress) -> String {
     let step = step.map_or_else(String::new, |step| format!(": {}", step.step));
     let (state, since) = (state_name(*state), date(*began_unix));
     printable(&format!("{id}  {kind}{of}  {state}{step}  by {who}  since {since}"))
-}
-
-fn date(seconds: u64) -> String {
-    httpdate::fmt_http_date(UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH))
 }

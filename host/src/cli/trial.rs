@@ -91,7 +91,10 @@ pub fn print_trials(trials: Option<&Value>, out: &mut dyn Write) -> io::Result<(
 /// Both sides, and in what the candidate is worse.
 pub fn print_trial(report: &TrialReport, out: &mut dyn Write) -> io::Result<()> {
     let TrialReport { step, seconds, percent, skipped, serving, candidate, different, findings } = report;
-    writeln!(out, "{step}: {percent} % for {seconds:.1} s, {skipped} batches skipped")?;
+    match step.as_str() {
+        "probe" => writeln!(out, "{step}: both judged the last {} batches", candidate.batches)?,
+        _ => writeln!(out, "{step}: {percent} % for {seconds:.1} s, {skipped} batches skipped")?,
+    }
     let side = |name: &str, side: &SideReport| {
         let SideReport { batches, faults, records, dropped, .. } = side;
         format!("  {name:<9} {batches} batches, {faults} faults, {records} records, {dropped} dropped")

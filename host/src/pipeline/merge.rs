@@ -1,7 +1,6 @@
 //! `batch`: requests wait for each other and go on together. Merging is concatenation, so nothing is copied here.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use tokio::time::Instant;
 

@@ -40,16 +40,17 @@ async fn people_and_programs_see_the_same() {
     for part in [
         "tapping filter/drops (diff) in traces",
         "#1 traces dropped by traces.span[0], generation 1",
-        "span.name: \"leaves\"",
+        "  span \"leaves\"",
+        "    span.name \"leaves\"\n",
         "2 shown",
     ] {
         assert!(done.stdout.contains(part), "{part}\n{}", done.stdout);
     }
     let done = tap(&engine, &[EDITOR, "--only", "changed", "--limit", "1"]).await;
     for part in [
-        "- span.attributes[\"edit\"]: \"raw\"\n",
-        "+ span.attributes[\"edit\"]: \"edited\"\n",
-        "  span.name: \"changes\"\n",
+        "  span \"changes\"",
+        "    - span.attributes[\"edit\"] \"raw\"\n",
+        "    + span.attributes[\"edit\"] \"edited\"\n",
     ] {
         assert!(done.stdout.contains(part), "{part}\n{}", done.stdout);
     }

@@ -135,7 +135,7 @@ async fn a_dry_run_tells_the_plan_and_changes_nothing() {
     for told in [
         "plan: generation 1",
         "changes: configuration",
-        "probe: 100 %",
+        "probe: both judged the last ",
         "then: canary -> commit -> drain",
         "nothing was changed",
     ] {

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use crate::cli::call::printable;
+use crate::cli::diff_view::{self, Colors};
+use crate::scratch::tried::TriedField;
 
 /// Longest value that is shown whole, in characters.
 const VALUE_CHARS_MAX: usize = 200;
@@ -87,22 +89,21 @@ fn found_at(found: &Value, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-/// What changed is marked, what did not stands around it.
+/// Which record it is, and what changed of it; of one that did not change, all that it holds.
 fn record(found: &Value, out: &mut dyn Write) -> io::Result<()> {
-    let changes = found.get("changes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let is_changed = |path: &str| changes.iter().any(|change| change.get("path").and_then(Value::as_str) == Some(path));
-    for change in changes {
-        let path = text(change, "path");
-        if let Some(before) = change.get("before") {
-            writeln!(out, "- {path}: {}", value(before))?;
-        }
-        if let Some(after) = change.get("after") {
-            writeln!(out, "+ {path}: {}", value(after))?;
-        }
-    }
+    let colors = Colors::of_stdout();
     let fields = found.get("before").or_else(|| found.get("after")).and_then(Value::as_object);
-    let unchanged = fields.into_iter().flatten().filter(|(path, _)| !is_changed(path));
-    unchanged.into_iter().try_for_each(|(path, of)| writeln!(out, "  {}: {}", printable(path), value(of)))
+    writeln!(out, "  {}", diff_view::title(|path| fields?.get(path), colors))?;
+    let changes = found.get("changes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for change in changes {
+        let (before, after) = (change.get("before").cloned(), change.get("after").cloned());
+        diff_view::field(&TriedField { path: text(change, "path"), before, after }, colors, out)?;
+    }
+    if !changes.is_empty() {
+        return Ok(());
+    }
+    let mut fields = fields.into_iter().flatten();
+    fields.try_for_each(|(path, of)| writeln!(out, "    {} {}", printable(path), value(of)))
 }
 
 fn trace(found: &Value, records: &[Value], out: &mut dyn Write) -> io::Result<()> {
