@@ -12,17 +12,22 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
-use sluicebox::admin::{self, Parts, Samplers};
+use sluicebox::admin::{self, Parts, Samplers, Tries};
 use sluicebox::config::model::Config;
 use sluicebox::config::{System, load_text};
 use sluicebox::control::history::History;
 use sluicebox::control::{Control, Prepared, Topology, Unprepared};
+use sluicebox::export::QueueLevel;
 use sluicebox::memory::Budget;
 use sluicebox::memory::tail::TailBounds;
 use sluicebox::observe::metrics::Metrics;
+use sluicebox::observe::rates::Rates;
 use sluicebox::observe::readiness::Readiness;
 use sluicebox::pipeline::stages::{Current, Stages};
-use sluicebox::tail::explain::{Explanation, TraceState, Why};
+use sluicebox::scratch::BuildScratch;
+use sluicebox::tail::explain::{Asked, Explanation, Recent, TraceState, Why};
+use sluicebox::tap::Taps;
+use sluicebox::view::{JobsLevel, Levels, View};
 use sluicebox::wasm::BuildError;
 use sluicebox_tests::command::{Done, run};
 use sluicebox_tests::engine::Addresses;
@@ -46,6 +51,10 @@ impl Why for Sampler {
             _ => Vec::new(),
         };
         Box::pin(std::future::ready(known))
+    }
+
+    fn recent(&self, _: Asked) -> Pin<Box<dyn Future<Output = Vec<Recent>> + Send + '_>> {
+        Box::pin(std::future::ready(Vec::new()))
     }
 }
 
@@ -112,6 +121,24 @@ impl Topology for Nothing {
     }
 }
 
+impl Levels for Nothing {
+    fn queues(&self) -> Vec<(String, QueueLevel)> {
+        Vec::new()
+    }
+
+    fn jobs(&self) -> JobsLevel {
+        JobsLevel { waiting: 0, high: 0, max: 0 }
+    }
+
+    fn samplers(&self) -> Arc<Vec<TailBounds>> {
+        Arc::default()
+    }
+
+    fn workers(&self) -> usize {
+        0
+    }
+}
+
 /// The admin API of an engine without stages; it serves until the test ends.
 async fn admin_api() -> SocketAddr {
     let text = "receivers: {otlp: {protocols: {grpc: }}}\nexporters: {debug: }\n\
@@ -120,7 +147,7 @@ async fn admin_api() -> SocketAddr {
     let build = Arc::new(|_: &_, _| Err(BuildError::Abandoned("there is nothing to build".into())));
     let metrics = Arc::new(Metrics::new());
     let current = Current::new(Stages::new(Vec::new(), &metrics));
-    let control = Control::new(build, config, current, Arc::new(Nothing), metrics, History::in_memory());
+    let control = Control::new(build, config, current, Arc::new(Nothing), Arc::clone(&metrics), History::in_memory());
     let bounds = TailBounds {
         pipeline: "traces".into(),
         sampler: "tail_sampling/lab".into(),
@@ -131,7 +158,19 @@ async fn admin_api() -> SocketAddr {
     };
     let samplers = Samplers { bounds: Arc::new(Arc::new(vec![bounds]).into()), why: Arc::new(Sampler) };
     let readiness = Readiness::starting(Arc::clone(&control) as _);
-    let api = admin::api(Parts { control, budget: Budget::new(1 << 20), samplers, readiness }, None);
+    let nothing_to_build = || -> Arc<BuildScratch> { Arc::new(|_: &_| Err(BuildError::Abandoned("nothing".into()))) };
+    let budget = Budget::new(1 << 20);
+    let view = View {
+        control: Arc::clone(&control),
+        rates: Rates::new(&metrics),
+        budget: Arc::clone(&budget),
+        metrics,
+        readiness: Arc::clone(&readiness),
+        levels: Arc::new(Nothing),
+    };
+    let taps = Taps::new(Arc::clone(&control), Arc::default());
+    let tries = Tries::new(Arc::new(nothing_to_build));
+    let api = admin::api(Parts { control, budget, samplers, readiness, tries, taps, view }, None);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("is bound");
     tokio::spawn(admin::serve::serve(listener, api));

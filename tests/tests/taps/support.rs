@@ -57,7 +57,7 @@ pub fn filter_and_editor(sink: SocketAddr) -> Config {
 
 /// A request with a span of each name, each with these attributes.
 pub fn spans<'a>(named: impl IntoIterator<Item = (&'a str, &'a [(&'a str, &'a str)])>) -> Bytes {
-    let span = |(number, (name, attributes)): (u8, (&str, &[(&str, &str)]))| Span {
+    let span = |number: u8, name: &str, attributes: &[(&str, &str)]| Span {
         trace_id: vec![number.wrapping_add(1); 16],
         span_id: vec![number.wrapping_add(1); 8],
         name: name.to_owned(),
@@ -66,7 +66,8 @@ pub fn spans<'a>(named: impl IntoIterator<Item = (&'a str, &'a [(&'a str, &'a st
         end_time_unix_nano: 1_700_000_000_000_000_000 + 5_000,
         ..Span::default()
     };
-    let scope = ScopeSpans { spans: (0..).zip(named).map(span).collect(), ..ScopeSpans::default() };
+    let spans = (0..).zip(named).map(|(number, (name, attributes))| span(number, name, attributes)).collect();
+    let scope = ScopeSpans { spans, ..ScopeSpans::default() };
     let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
     ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec().into()
 }

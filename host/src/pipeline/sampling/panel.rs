@@ -119,8 +119,8 @@ impl Panel {
         }
         self.spans = reads_spans.then(|| shard.spans_of(due));
         let spans = self.spans.iter().cloned().collect();
-        // Shared with the policies, which have let go of it when they have answered.
-        let traces = Arc::new(std::mem::take(&mut due.traces));
+        let lent = Lent::of(due);
+        let traces = &lent.traces;
         // What the shard puts together of spans that it read can be read.
         let mut batch = Batch::index(Signal::Traces, spans).ok();
         let mut votes: Vec<Vec<Verdict>> = Vec::with_capacity(self.units.len());
@@ -130,10 +130,10 @@ impl Panel {
             let canary = snapshot.canary(unit.stage);
             let by_candidate = snapshot.is_candidate(unit.stage);
             let judged = match canary.filter(|_| by_candidate) {
-                Some(canary) => unit.judge_on_trial(canary, &self.stages, &traces, &mut batch, heard.as_mut()),
-                None => unit.judge(&self.stages, &traces, &mut batch, &mut self.failed, heard.as_mut()),
+                Some(canary) => unit.judge_on_trial(canary, &self.stages, traces, &mut batch, heard.as_mut()),
+                None => unit.judge(&self.stages, traces, &mut batch, &mut self.failed, heard.as_mut()),
             };
-            canary.iter().for_each(|canary| tell_of_voted(canary, by_candidate, &traces, judged.as_deref()));
+            canary.iter().for_each(|canary| tell_of_voted(canary, by_candidate, traces, judged.as_deref()));
             if judged.is_none() && by_candidate {
                 // Of the others the next judgement tells.
                 said = heard.map(|heard| (number, heard)).into_iter().collect();
@@ -142,18 +142,17 @@ impl Panel {
             }
             said.extend(heard.map(|heard| (number, heard)));
             votes.push(judged.unwrap_or_else(|| {
-                self.fallback_traces += decided(&traces);
-                self.fallback.judge(&traces)
+                self.fallback_traces += decided(traces);
+                self.fallback.judge(traces)
             }));
         }
         for (number, said) in &said {
             if let (Some(unit), Some(spans)) = (self.units.get(*number), &self.spans) {
-                unit.show(pipeline, &traces, spans, said);
+                unit.show(pipeline, traces, spans, said);
             }
         }
-        due.traces = Arc::unwrap_or_clone(traces);
         let combined = |trace| combine(votes.iter().filter_map(|votes| votes.get(trace).cloned()));
-        result.map(|()| (0..due.traces.len()).map(combined).collect())
+        result.map(|()| (0..traces.len()).map(combined).collect())
     }
 
     /// After a panic: instances are not called again, in whatever state they are.
@@ -183,6 +182,26 @@ impl Panel {
             }
         }
         was_replaced
+    }
+}
+
+/// Traces that are shared with policies, which have let go of them when they have answered. They go back whatever happens: after a panic
+/// the fallback decides on them.
+struct Lent<'a> {
+    due: &'a mut Due,
+    traces: Arc<Traces>,
+}
+
+impl<'a> Lent<'a> {
+    fn of(due: &'a mut Due) -> Self {
+        let traces = Arc::new(std::mem::take(&mut due.traces));
+        Self { due, traces }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.due.traces = Arc::unwrap_or_clone(std::mem::take(&mut self.traces));
     }
 }
 

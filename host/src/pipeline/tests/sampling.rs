@@ -358,6 +358,20 @@ async fn where_a_policy_fails_errors_are_kept_and_the_rest_at_the_fixed_rate() {
     lab.finish().await;
 }
 
+/// A defect of ours while policies judge: what they were shown is decided all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_while_policies_judge_loses_no_trace() {
+    let (taken, exporter) = sink();
+    let panicking = FakePolicies::generation(1, |_, _| panic!("as asked"));
+    let lab = Lab::new(keys(Duration::from_millis(20)), 64 * MIB, panicking, None, exporter);
+    assert_eq!(lab.rig.send(spans(0..256, 100)).await, Outcome::ACCEPTED);
+    lab.rig.until("all is decided", |rig| rig.sum("tail_decided_traces_total", &[]) == 256).await;
+    let kept: Vec<u32> = (0..256).filter(|number| number % 3 == 0 || *number >= 128).collect();
+    lab.rig.until("all is sent", |rig| rig.sum("exporter_sent_items_total", &[]) == kept.len() as i64).await;
+    assert_eq!(sent(&taken), kept);
+    lab.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_fails_always_is_called_now_and_then_and_a_good_one_decides_at_once() {
     const REQUESTS: u32 = 200;
