@@ -157,8 +157,14 @@ impl Watchers {
 }
 
 impl Drop for Watching {
+    /// Once: the same one may watch here twice for a moment, when it is told again where to.
     fn drop(&mut self) {
-        self.watchers.dismiss(&self.watcher);
+        let watcher = &self.watcher;
+        self.watchers.change(|list| {
+            if let Some(place) = list.iter().position(|known| Arc::ptr_eq(known, watcher)) {
+                list.remove(place);
+            }
+        });
     }
 }
 
@@ -171,5 +177,48 @@ impl fmt::Debug for Watchers {
 impl fmt::Debug for dyn Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Watcher")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Watcher for Nobody {
+        fn wants(&self, _point: &Point<'_>) -> bool {
+            false
+        }
+
+        fn seen(&self, _seen: &Seen<'_>) {}
+
+        fn voted(&self, _voted: &Voted<'_>) {}
+    }
+
+    #[test]
+    fn each_watching_ends_by_itself() {
+        let watchers = Arc::new(Watchers::default());
+        let (one, other): (Arc<dyn Watcher>, Arc<dyn Watcher>) = (Arc::new(Nobody), Arc::new(Nobody));
+        let first = watchers.watch(Arc::clone(&one));
+        let beside = watchers.watch(Arc::clone(&other));
+        let again = watchers.watch(Arc::clone(&one));
+        drop(first);
+        assert!(watchers.all().iter().any(|known| Arc::ptr_eq(known, &one)), "it watches on");
+        drop(beside);
+        assert_eq!(watchers.all().len(), 1);
+        drop(again);
+        assert!(!watchers.are_any() && watchers.all().is_empty());
+    }
+
+    #[test]
+    fn who_is_dismissed_watches_no_more_however_often_it_did() {
+        let watchers = Arc::new(Watchers::default());
+        let one: Arc<dyn Watcher> = Arc::new(Nobody);
+        let watching = (watchers.watch(Arc::clone(&one)), watchers.watch(Arc::clone(&one)));
+        watchers.dismiss(&one);
+        assert!(!watchers.are_any());
+        drop(watching);
+        assert!(watchers.all().is_empty());
     }
 }

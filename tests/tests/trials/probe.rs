@@ -110,6 +110,27 @@ async fn the_last_batches_refuse_what_is_worse_on_them() {
     sender.finish().await;
 }
 
+/// Stages that a changed file leaves as they are go on being watched.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_changes_of_the_file_the_last_batches_refuse_as_before() {
+    let lab = Lab::start("full").await;
+    for (old, new) in [("\"/health\"", "\"/healthz\""), ("\"/healthz\"", "\"/livez\"")] {
+        let text = std::fs::read_to_string(lab.engine.config_file()).unwrap();
+        assert!(text.contains(old), "{text}");
+        std::fs::write(lab.engine.config_file(), text.replace(old, new)).unwrap();
+        let reload = lab.command(&["reload"]).await;
+        assert_eq!(reload.code, Some(0), "{}", reload.stderr);
+    }
+    assert_eq!((lab.generation(FILTER).await, lab.generation(REDACTOR).await), (3, 1));
+    let sender = lab.sender(shop).await;
+    sender.goes_on(30).await;
+    let candidate = lab.file("candidate.yaml", &format!("{{ {} }}", redactor("card")));
+    let done = lab.command(&["swap", REDACTOR, "--config", &candidate]).await;
+    assert_eq!(done.code, Some(6), "{}", done.stderr);
+    assert!(done.stderr.contains("refused at step probe: edits of"), "{}", done.stderr);
+    sender.finish().await;
+}
+
 /// Without access to telemetry nothing of it is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_data_access_no_batch_is_kept() {
