@@ -74,7 +74,7 @@ async fn swap_with_backlog_finishes() {
     let config = Config::new().processor(STAGE, &drop_spans(EARLY_RULE)).sink(sink.address, keys);
     let engine = Engine::start(&config.text()).await.unwrap();
     let workload = workload();
-    let mut senders = tokio::task::JoinSet::new();
+    let (mut senders, mut settled) = (tokio::task::JoinSet::new(), Vec::new());
     // One by one: requests that wait together for a worker go on together.
     for number in 0..6 {
         let (address, body) = (engine.addresses.grpc, workload.request(1, number));
@@ -84,8 +84,11 @@ async fn swap_with_backlog_finishes() {
         while sink.attempts() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // One is under way and one in the queue; they are answered. The others wait for a place.
+        if number < 2 {
+            settled.push(senders.join_next().await.unwrap().unwrap());
+        }
     }
-    // One is under way and one in the queue; they were answered. The others wait for a place.
     let held = |m: &Metrics| m.sum("pipeline_held_items", &[]);
     let left = |requests: std::ops::Range<u64>| {
         requests.map(|n| ITEMS - workload.matching(n + 1) + workload.matching(n)).sum::<u64>()
@@ -99,7 +102,7 @@ async fn swap_with_backlog_finishes() {
     assert_eq!(held(&metrics), left(2..6), "the backlog is still there");
     assert_eq!(metrics.sum("stage_generations_live", &[]), 1);
     open.store(true, Ordering::Relaxed);
-    let settled: Vec<_> = senders.join_all().await;
+    settled.extend(senders.join_all().await);
     assert!(settled.iter().all(|(_, answer)| *answer == Answer::Accepted { warning: None }), "{settled:?}");
     engine.settled_account(BOUND).await.unwrap();
     assert_eq!(sink.take_seen(Signal::Traces, 1).items, left(0..6));

@@ -51,6 +51,16 @@ fn calls() -> Vec<Call> {
         read(("get", "/v1/traces/{id}"), "/v1/traces/4bf92f3577b34da6a3ce929d0e0e4736", 200),
         read(("get", "/v1/traces/{id}"), "/v1/traces/4bf9", 400),
         read(("get", "/readyz"), "/readyz?format=json", 200),
+        read(("get", "/v1/stages/{id}"), "/v1/stages/filter%2Fhealth", 200),
+        read(("get", "/v1/stages/{id}"), "/v1/stages/nobody", 404),
+        json(("post", "/v1/pause"), "/v1/pause", json!({ "stage": STAGE, "seconds": 60 }), 200),
+        json(("post", "/v1/pause"), "/v1/pause", json!({ "stage": "nobody" }), 404),
+        json(("post", "/v1/resume"), "/v1/resume", json!({ "stage": STAGE }), 200),
+        json(("post", "/v1/shadow"), "/v1/shadow?wait=true", json!({ "stage": STAGE, "for": "1s" }), 200),
+        json(("post", "/v1/shadow"), "/v1/shadow", json!({ "stage": "nobody" }), 404),
+        json(("post", "/v1/taps"), "/v1/taps", json!({ "stage": STAGE }), 403),
+        json(("post", "/v1/try"), "/v1/try", json!({ "stage": STAGE, "input": { "resourceSpans": [] } }), 200),
+        json(("post", "/v1/try"), "/v1/try", json!({ "stage": "nobody", "input": {} }), 404),
         read(("post", "/v1/drain"), "/v1/drain", 202),
     ]
 }

@@ -34,7 +34,7 @@ async fn done_is_0() {
     let watched = engine.command(&["operations", "1", "--watch"]).await.unwrap();
     assert_eq!(watched.code, Some(0), "{watched:?}");
     assert!(
-        watched.stdout.starts_with("  build\n  commit\n  drain\n1  swap of filter/health  succeeded"),
+        watched.stdout.starts_with("  build\n  probe\n  commit\n  drain\n1  swap of filter/health  succeeded"),
         "{watched:?}"
     );
 }

@@ -56,7 +56,7 @@ async fn a_swap_is_an_operation_that_is_followed_to_its_end() {
     let last = events.last().unwrap();
     assert_eq!((&last["state"], &last["result"]["new"]["generation"]), (&json!("succeeded"), &json!(2)), "{last}");
     let steps: Vec<_> = last["steps"].as_array().unwrap().iter().map(|step| step["step"].clone()).collect();
-    assert_eq!(steps, ["build", "commit", "drain"], "{last}");
+    assert_eq!(steps, ["build", "probe", "commit", "drain"], "{last}");
     assert!(events[..events.len() - 1].iter().all(|event| event["state"] == "running"), "the end is told once");
     assert_eq!(generation(&engine, STAGE).await, 2);
     let listed = ask(&engine, "GET", "/v1/operations", &[bearer(&engine)], "").await.json();

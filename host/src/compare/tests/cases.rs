@@ -26,16 +26,22 @@ fn what_is_written_is_read() {
         let input = encode(signal, &[log("x"), log("y")]);
         let case = Case { signal, expected: None, config: None, name: None, stage: None, input };
         let text = case.to_json().expect("it can be written");
-        let read = Case::parse(text.as_bytes()).expect("it can be read");
-        // Fields may come in another order.
-        let records_of = |case: &Case| records(signal, std::slice::from_ref(&case.input)).expect("it can be read");
-        assert_eq!(records_of(&read), records_of(&case), "{signal}");
-        assert_eq!(Case { input: case.input.clone(), ..read }, case, "{signal}");
+        same(Case::parse(text.as_bytes()).expect("it can be read"), &case);
     }
     let text = case().to_json().expect("it can be written");
-    assert_eq!(Case::parse(text.as_bytes()).expect("it can be read"), case());
-    let list = format!("[{text},{text}]");
-    assert_eq!(Case::parse_list(list.as_bytes()).expect("it can be read"), [case(), case()]);
+    same(Case::parse(text.as_bytes()).expect("it can be read"), &case());
+    let list = Case::parse_list(format!("[{text},{text}]").as_bytes()).expect("it can be read");
+    assert_eq!(list.len(), 2);
+    list.into_iter().for_each(|read| same(read, &case()));
+}
+
+/// Fields of messages may come in another order.
+fn same(read: Case, case: &Case) {
+    let records_of = |bodies: &[Bytes]| records(case.signal, bodies).expect("it can be read");
+    assert_eq!(records_of(std::slice::from_ref(&read.input)), records_of(std::slice::from_ref(&case.input)));
+    assert_eq!(records_of(read.expected.as_slice()), records_of(case.expected.as_slice()));
+    assert_eq!(read.expected.is_some(), case.expected.is_some());
+    assert_eq!(Case { input: case.input.clone(), expected: case.expected.clone(), ..read }, *case);
 }
 
 #[test]

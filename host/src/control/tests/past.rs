@@ -108,7 +108,7 @@ async fn the_history_says_what_served_and_why_it_ended() {
         .iter()
         .map(|record| (record.generation, record.who.as_str(), record.result.as_str(), record.why.as_deref()))
         .collect();
-    let alice = "api (alice)";
+    let alice = "api (alice, as it says)";
     let expected = [
         (Some(1), "start", "replaced", Some("replaced by 2")),
         (Some(2), alice, "replaced", Some("replaced by 3")),
