@@ -60,7 +60,7 @@ fn calls() -> Vec<Call> {
         json(("post", "/v1/shadow"), "/v1/shadow", json!({ "stage": "nobody" }), 404),
         json(("post", "/v1/taps"), "/v1/taps", json!({ "stage": STAGE }), 403),
         json(("post", "/v1/try"), "/v1/try", json!({ "stage": STAGE, "input": { "resourceSpans": [] } }), 200),
-        json(("post", "/v1/try"), "/v1/try", json!({ "stage": "nobody", "input": {} }), 404),
+        json(("post", "/v1/try"), "/v1/try", json!({ "stage": "nobody", "input": { "resourceSpans": [] } }), 404),
         read(("post", "/v1/drain"), "/v1/drain", 202),
     ]
 }
