@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
-use sluicebox::admin::{self, Parts, Samplers, Tries};
+use sluicebox::admin::{self, Parts, Tries};
 use sluicebox::config::model::Config;
 use sluicebox::config::{System, load_text};
 use sluicebox::control::history::History;
@@ -131,7 +131,14 @@ impl Levels for Nothing {
     }
 
     fn samplers(&self) -> Arc<Vec<TailBounds>> {
-        Arc::default()
+        Arc::new(vec![TailBounds {
+            pipeline: "traces".into(),
+            sampler: "tail_sampling/lab".into(),
+            decision_wait: Duration::from_secs(10),
+            traces_max: 100,
+            bytes_max: 64 << 20,
+            shards: 2,
+        }])
     }
 
     fn workers(&self) -> usize {
@@ -148,15 +155,6 @@ async fn admin_api() -> SocketAddr {
     let metrics = Arc::new(Metrics::new());
     let current = Current::new(Stages::new(Vec::new(), &metrics));
     let control = Control::new(build, config, current, Arc::new(Nothing), Arc::clone(&metrics), History::in_memory());
-    let bounds = TailBounds {
-        pipeline: "traces".into(),
-        sampler: "tail_sampling/lab".into(),
-        decision_wait: Duration::from_secs(10),
-        traces_max: 100,
-        bytes_max: 64 << 20,
-        shards: 2,
-    };
-    let samplers = Samplers { bounds: Arc::new(Arc::new(vec![bounds]).into()), why: Arc::new(Sampler) };
     let readiness = Readiness::starting(Arc::clone(&control) as _);
     let nothing_to_build = || -> Arc<BuildScratch> { Arc::new(|_: &_| Err(BuildError::Abandoned("nothing".into()))) };
     let budget = Budget::new(1 << 20);
@@ -170,7 +168,7 @@ async fn admin_api() -> SocketAddr {
     };
     let taps = Taps::new(Arc::clone(&control), Arc::default());
     let tries = Tries::new(Arc::new(nothing_to_build));
-    let api = admin::api(Parts { control, budget, samplers, readiness, tries, taps, view }, None);
+    let api = admin::api(Parts { control, budget, why: Arc::new(Sampler), readiness, tries, taps, view }, None);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("is bound");
     tokio::spawn(admin::serve::serve(listener, api));

@@ -1,12 +1,11 @@
 //! The engine's own pages: `/metrics`, and the admin API that the command line and web pages speak.
 //!
-//! Each part of the API is a file of its own with a function `routes()`, and one line in [`parts`]. What it needs of the engine is a field of
-//! [`Parts`]. What holds for all parts is done once, around them: who may ask ([`access`]), what a refusal looks like ([`refusal`]), limits,
+//! Each part of the API is a file of its own with a function `routes()`, and one line in `parts`. What it needs of the engine is a field of
+//! [`Parts`]. What holds for all parts is done once, around them: who may ask (`access`), what a refusal looks like (`refusal`), limits,
 //! headers, what is told of a request that is repeated.
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header;
@@ -20,7 +19,6 @@ use self::repeated::Repeated;
 use self::uploads::Uploads;
 use crate::control::Control;
 use crate::memory::Budget;
-use crate::memory::tail::TailBounds;
 use crate::observe::metrics::Metrics;
 use crate::observe::readiness::Readiness;
 use crate::tail::explain::Why;
@@ -71,8 +69,8 @@ pub struct Parts {
     pub control: Arc<Control>,
     /// What components that were sent are charged to.
     pub budget: Arc<Budget>,
-    /// The tail samplers.
-    pub samplers: Samplers,
+    /// What the tail samplers know of traces.
+    pub why: Arc<dyn Why>,
     /// Whether it does its work.
     pub readiness: Arc<Readiness>,
     /// Stages for who tries something.
@@ -81,15 +79,6 @@ pub struct Parts {
     pub taps: Arc<Taps>,
     /// What is shown of it.
     pub view: View,
-}
-
-/// The tail samplers of the process.
-#[derive(Clone)]
-pub struct Samplers {
-    /// What each may hold, by the file that is in force.
-    pub bounds: Arc<ArcSwap<Vec<TailBounds>>>,
-    /// What they know of traces.
-    pub why: Arc<dyn Why>,
 }
 
 /// What handlers know: the engine's parts, and what only the API has.

@@ -56,7 +56,7 @@ async fn explain(State(api): State<Api>, Path(id): Path<String>) -> Response {
     match trace_id(&id) {
         Ok(id) => {
             let trace_id = format!("{:032x}", u128::from_be_bytes(id));
-            Json(TraceAnswer { trace_id, samplers: api.parts.samplers.why.explain(id).await }).into_response()
+            Json(TraceAnswer { trace_id, samplers: api.parts.why.explain(id).await }).into_response()
         }
         Err(no_id) => Refusal::new(code::UNREADABLE, no_id.to_string()).of(StatusCode::BAD_REQUEST),
     }

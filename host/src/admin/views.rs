@@ -191,7 +191,7 @@ async fn decisions(State(api): State<Api>, Query(asked): Query<DecisionsAsked>) 
     };
     let limit = asked.limit.unwrap_or(DECISIONS_DEFAULT).min(RECENT_MAX);
     let asked = Asked { policy: asked.policy, result, limit };
-    Json(Decisions { decisions: api.parts.samplers.why.recent(asked).await }).into_response()
+    Json(Decisions { decisions: api.parts.why.recent(asked).await }).into_response()
 }
 
 impl Windowed {

@@ -186,8 +186,6 @@ impl Engine {
 
         let addresses = topology.addresses().into_iter().chain(own.addresses()).chain(health_servers.addresses());
         let addresses = addresses.collect();
-        let samplers =
-            admin::Samplers { bounds: Arc::clone(&topology.bounds), why: Arc::<Samplers>::clone(&topology.samplers) };
         let state = surroundings.state.as_deref();
         let (budget, shown) = (Arc::clone(&budget), Arc::clone(&readiness));
         let rates = Rates::new(&metrics);
@@ -205,7 +203,7 @@ impl Engine {
             taps: Taps::new(Arc::clone(&control), Arc::clone(&topology.standing)),
             control: Arc::clone(&control),
             budget,
-            samplers,
+            why: Arc::<Samplers>::clone(&topology.samplers),
             readiness: shown,
             tries: admin::Tries::new(scratches),
             view,

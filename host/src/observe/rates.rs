@@ -1,6 +1,6 @@
 //! What came and went in the last seconds: the engine's own counters, sampled into a ring.
 //!
-//! A sample is taken once a second, and once in [`RESTING_INTERVAL`] while nobody has asked for [`REST_AFTER`]. Who asks gets the
+//! A sample is taken once a second, and once in `RESTING_INTERVAL` while nobody has asked for `REST_AFTER`. Who asks gets the
 //! difference between now and the newest sample that is at least as old as the window: the seconds that it says are those between the two,
 //! so the first answer after a rest is right, of a somewhat longer window. The ring begins with the start of the process, when everything
 //! was 0; so what came is never missing, and a rate is 0 only where nothing came (linkerd2 PR#459).

@@ -1,7 +1,7 @@
 //! Taps: what a stage is shown and what it makes of it, to whoever asks, as it happens.
 //!
-//! A tap watches its stage ([`eye`]); what it is shown goes over a bounded queue to a thread of its own, where records are looked at, picked
-//! and written as lines ([`look`]). A full queue costs the tap, never the stage. What may be shown is `admin.data_access`, of the file
+//! A tap watches its stage (`eye`); what it is shown goes over a bounded queue to a thread of its own, where records are looked at, picked
+//! and written as lines (`look`). A full queue costs the tap, never the stage. What may be shown is `admin.data_access`, of the file
 //! that is in force: less from one moment to the next ends taps.
 
 use std::sync::Arc;
